@@ -1,5 +1,3 @@
 //! treebox: run a command once, branch from that exact file system as often as you like.
 
 pub mod object;
-pub mod sandbox;
-pub mod worker;
