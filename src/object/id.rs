@@ -111,6 +111,11 @@ typed_id!(
     LinkGroup, 16, "32"
 );
 
+typed_id!(
+    /// Names a commit of history: the SHA-1 of a Git commit object.
+    CommitId, 20, "40"
+);
+
 impl BlobId {
     /// The id of these bytes.
     pub fn of(bytes: &[u8]) -> Self {

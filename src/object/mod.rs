@@ -26,7 +26,7 @@ mod tree;
 pub use codec::DecodeError;
 pub use diff::{Change, ChangeKind, diff};
 pub use draft::{Draft, DraftError, LinkKey, NewNode};
-pub use id::{BlobHasher, BlobId, IdPrefix, LinkGroup, ParseIdError, RunKey, StateId, TreeId};
+pub use id::{BlobHasher, BlobId, CommitId, IdPrefix, LinkGroup, ParseIdError, RunKey, StateId, TreeId};
 pub use lookup::{LookupError, MAX_SYMLINKS, entry_at, resolve};
 pub use meta::{
     MAX_XATTR_COUNT, MAX_XATTR_NAME_BYTES, MAX_XATTR_VALUE_BYTES, Meta, MetaError, Xattr, Xattrs,
