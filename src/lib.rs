@@ -1,3 +1,5 @@
 //! treebox: run a command once, branch from that exact file system as often as you like.
 
 pub mod object;
+
+pub mod index;
