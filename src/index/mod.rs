@@ -48,7 +48,7 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 /// How long a statement waits for another process before it gives up.
 pub const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How many idle connections an [`Index`] keeps; each holds a page cache of up to 2 MiB.
+/// How many idle connections an [`Index`] keeps; each holds a page cache of up to 4 MiB.
 const MAX_IDLE_CONNECTIONS: usize = 8;
 
 /// The facts of one store.
@@ -163,6 +163,16 @@ impl Index {
         let mut idle = locked(&self.idle);
         if idle.len() < MAX_IDLE_CONNECTIONS {
             idle.push(db);
+        }
+    }
+}
+
+impl Drop for Index {
+    fn drop(&mut self) {
+        if self.access == connect::Access::Writable
+            && let Some(db) = locked(&self.idle).last()
+        {
+            connect::close(db, &self.path);
         }
     }
 }

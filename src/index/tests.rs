@@ -1,3 +1,5 @@
+#![allow(clippy::unwrap_used)]
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -266,6 +268,7 @@ fn a_page_overwritten_later_is_damage_too() {
     }
     let path = fixture.path();
     drop(fixture.index);
+    sql(&path, "PRAGMA wal_checkpoint(TRUNCATE)");
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[4096..].fill(0xaa);
     std::fs::write(&path, bytes).unwrap();
@@ -302,15 +305,29 @@ fn a_read_only_index_reads_and_refuses_to_write() {
 
 #[test]
 fn an_index_in_a_directory_that_cannot_be_written_is_read() {
+    use std::fs::{Permissions, set_permissions};
+    use std::os::unix::fs::PermissionsExt as _;
     let fixture = Fixture::new();
     let seq = fixture.index.insert_run(&run("k", "a", "b")).unwrap();
     let path = fixture.path();
     drop(fixture.index);
-    // Whoever runs the tests as root may write anywhere, so the frozen way is taken directly.
+    // For root, who may write anywhere, this is an ordinary directory; CI also runs the tests as somebody else.
+    set_permissions(fixture.directory.path(), Permissions::from_mode(0o555)).unwrap();
+    let reader = Index::open_read_only(&path).unwrap();
+    assert!(reader.run(seq).unwrap().is_some());
+    assert!(matches!(reader.set_meta("a", None), Err(IndexError::ReadOnly { .. })));
+    drop(reader);
+    set_permissions(fixture.directory.path(), Permissions::from_mode(0o755)).unwrap();
+
+    // Without the files of the write-ahead log, only the frozen way is left.
+    sql(&path, "PRAGMA wal_checkpoint(TRUNCATE)");
+    set_permissions(fixture.directory.path(), Permissions::from_mode(0o555)).unwrap();
+    assert!(Index::open_read_only(&path).unwrap().run(seq).unwrap().is_some());
     let frozen = connect::another(&path, connect::Access::Frozen).unwrap();
     let reader = Index::with(&path, connect::Access::Frozen, frozen);
     assert!(reader.run(seq).unwrap().is_some());
     assert!(matches!(reader.set_meta("a", None), Err(IndexError::ReadOnly { .. })));
+    set_permissions(fixture.directory.path(), Permissions::from_mode(0o755)).unwrap();
 }
 
 #[test]
