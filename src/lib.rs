@@ -1,6 +1,7 @@
 //! treebox: run a command once, branch from that exact file system as often as you like.
 
 pub mod disk;
+pub mod index;
 pub mod object;
 pub mod store;
 pub mod worktree;
