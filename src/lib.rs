@@ -3,5 +3,7 @@
 pub mod disk;
 pub mod index;
 pub mod object;
+pub mod sandbox;
 pub mod store;
+pub mod worker;
 pub mod worktree;

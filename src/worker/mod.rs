@@ -16,14 +16,17 @@
 //! - A damaged message is an error and never a panic.
 
 mod host;
+mod layers;
 mod master;
 mod protocol;
 mod run;
 mod session;
+mod session_layers;
 
 pub use host::{Worker, WorkerError, WorkerOptions};
 pub use run::{Exit, Killer, Running};
 pub use session::{Session, SessionError};
+pub use session_layers::LayerUpload;
 
 /// The hidden first argument.
 pub const WORKER_ARGUMENT: &str = "__worker";
