@@ -85,6 +85,17 @@ impl Index {
         })
     }
 
+    /// The layers of these names, as far as they are known.
+    pub fn layers_named(&self, names: &[String]) -> Result<Vec<LayerRecord>, IndexError> {
+        self.read("looking up layers", |db| {
+            let mut found = Vec::with_capacity(names.len());
+            for name in names {
+                found.extend(many(db, &format!("SELECT {COLUMNS} FROM layer WHERE name = ?1"), [name])?);
+            }
+            Ok(found)
+        })
+    }
+
     /// The layers that have that one somewhere below them, oldest first.
     pub fn layers_on(&self, name: &str) -> Result<Vec<LayerRecord>, IndexError> {
         self.read("listing layers", |db| {
