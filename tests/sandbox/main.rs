@@ -7,3 +7,4 @@ mod fixture;
 mod identity;
 mod isolation;
 mod lifecycle;
+mod speed;
