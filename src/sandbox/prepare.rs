@@ -240,6 +240,7 @@ fn overlay(
         base: c_string("the layers' common directory", base.as_os_str().as_bytes())?,
         options: c_string("the layers", &options)?,
         attach_at,
+        old_mount: false,
     })
 }
 

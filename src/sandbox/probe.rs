@@ -390,6 +390,26 @@ mod tests {
     }
 
     #[test]
+    fn the_old_mount_call_takes_names_with_every_special_character() {
+        let scratch = tempfile::Builder::new().prefix("a:b,c\\d e").tempdir().unwrap();
+        let layers = Layers::create(scratch.path(), "old:,\\").unwrap();
+        // Special characters below the common directory, which is not part of the options.
+        let dir = layers.dir.join("o:,\\");
+        fs::create_dir(&dir).unwrap();
+        let lowers = vec![dir, layers.dir.join("lower")];
+        let upper = Some(Upper { upper: layers.upper.clone(), work: layers.dir.join("work") });
+        let mut step = root(&Rootfs::Overlay { lowers, data_lower: None, upper }).unwrap();
+        if let Step::Overlay(overlay) = &mut step {
+            overlay.old_mount = true;
+        }
+        let exercise = Step::Exercise(Exercise::RemoveAndReplace);
+        let spaces = libc::CLONE_NEWUSER | libc::CLONE_NEWNS;
+        act(vec![Step::AwaitMaps, Step::PrivateMounts, step, exercise], spaces).unwrap();
+        assert!(fs::symlink_metadata(layers.upper.join("gone")).unwrap().file_type().is_char_device());
+        layers.clear();
+    }
+
+    #[test]
     fn on_a_machine_that_runs_sandboxes_nothing_fails() {
         let scratch = tempfile::tempdir().unwrap();
         let failed: Vec<Finding> =

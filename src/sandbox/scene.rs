@@ -51,6 +51,10 @@ impl Scene {
     }
 
     pub(crate) fn overlay(&mut self, layers: &OverlayLayers) -> Result<(), Fault> {
+        if layers.old_mount {
+            self.root = Some(overlay_by_options(layers)?);
+            return Ok(());
+        }
         let mount = match overlay_by_descriptors(layers) {
             // Linux before 6.13 takes no descriptors for layers, and one before 6.8 knows no `lowerdir+`.
             Err(fault) if matches!(fault.errno, Errno::INVAL | Errno::NOSYS) => overlay_by_options(layers)?,

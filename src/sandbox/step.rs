@@ -111,6 +111,8 @@ pub(crate) struct OverlayLayers {
     pub(crate) options: CString,
     /// Where the mount is attached until the pivot: any directory that certainly exists.
     pub(crate) attach_at: CString,
+    /// Use mount(2) at once, as is done on kernels before 6.13; tests set it.
+    pub(crate) old_mount: bool,
 }
 
 /// A program with its arguments, ready for execve.
