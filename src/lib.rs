@@ -1,5 +1,9 @@
 //! treebox: run a command once, branch from that exact file system as often as you like.
 
+pub mod disk;
+pub mod index;
 pub mod object;
 pub mod sandbox;
+pub mod store;
 pub mod worker;
+pub mod worktree;

@@ -1,1 +1,42 @@
-//! The object room.
+//! Pure values: ids, names, trees, states, command specs and their canonical bytes.
+//!
+//! Everything that is named by a hash is encoded here, by hand, and nowhere else: no serializer's output is
+//! ever hashed. The byte layouts are normative in `store-format.md`.
+//!
+//! This room never does I/O, never looks at a clock and never reads the environment. Where an edit needs
+//! stored trees it asks a [`TreeSource`], which the caller supplies.
+//!
+//! # Invariants
+//! - A value that decodes is canonical: encoding it again gives the same bytes, so equal values have equal ids.
+//! - Decoding never panics and never allocates more than the input could justify.
+
+mod codec;
+mod diff;
+mod draft;
+mod id;
+mod lookup;
+mod meta;
+mod name;
+mod path;
+mod spec;
+mod state;
+mod time;
+mod tree;
+
+pub use codec::DecodeError;
+pub use diff::{Change, ChangeKind, diff};
+pub use draft::{Draft, DraftError, LinkKey, NewNode};
+pub use id::{BlobHasher, BlobId, CommitId, IdPrefix, LinkGroup, ParseIdError, RunKey, StateId, TreeId};
+pub use lookup::{LookupError, MAX_SYMLINKS, entry_at, resolve};
+pub use meta::{
+    MAX_XATTR_COUNT, MAX_XATTR_NAME_BYTES, MAX_XATTR_VALUE_BYTES, Meta, MetaError, Xattr, Xattrs,
+};
+pub use name::{InvalidName, Name};
+pub use path::{InvalidPath, TreePath};
+pub use spec::{CommandSpec, Injected, InjectedNode, Network, Program, RootMode};
+pub use state::{Config, Platform, State};
+pub use time::Timestamp;
+pub use tree::{
+    Entry, Kind, MAX_DEPTH, MAX_ENTRIES, MAX_SYMLINK_TARGET_BYTES, Node, SourceError, Summary, Tree,
+    TreeError, TreeSink, TreeSource,
+};

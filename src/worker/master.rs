@@ -101,6 +101,12 @@ fn session(master: i32, host: &Channel, map: &IdMap) -> Result<(), ServeError> {
                 Err(err) => failed(&err.source, err.to_string()),
             },
             Request::Rename { from, to } => rename(&path_of(from), &path_of(to)),
+            Request::BuildLayer { dir, options } => super::layers::build(host, &dir, options)?,
+            Request::Capture(options) => super::layers::capture_upper(host, &options)?,
+            Request::MergeLayers { layers, into, owners } => super::layers::merge(&layers, &into, owners),
+            Request::Entries(_) | Request::EntriesEnd => {
+                return Err(FrameError::Damaged("layer entries without a layer").into());
+            }
         };
         send(host, &response, &[])?;
     }
@@ -159,7 +165,7 @@ fn rename(from: &Path, to: &Path) -> Response {
     }
 }
 
-fn failed(source: &io::Error, message: String) -> Response {
+pub(super) fn failed(source: &io::Error, message: String) -> Response {
     Response::Failed { errno: source.raw_os_error().unwrap_or(0), message }
 }
 

@@ -16,14 +16,26 @@
 //! - A damaged message is an error and never a panic.
 
 mod host;
+mod layers;
 mod master;
 mod protocol;
 mod run;
 mod session;
+mod session_layers;
+
+use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use host::{Worker, WorkerError, WorkerOptions};
 pub use run::{Exit, Killer, Running};
 pub use session::{Session, SessionError};
+pub use session_layers::LayerUpload;
+
+static HOOKED: AtomicBool = AtomicBool::new(false);
+
+/// Whether this program's `main` has called [`hook`], so that its own executable can be the worker.
+pub fn hooked() -> bool {
+    HOOKED.load(Ordering::Relaxed)
+}
 
 /// The hidden first argument.
 pub const WORKER_ARGUMENT: &str = "__worker";
@@ -32,6 +44,7 @@ pub const WORKER_ARGUMENT: &str = "__worker";
 ///
 /// It looks at the first argument only. As the worker it never returns.
 pub fn hook() {
+    HOOKED.store(true, Ordering::Relaxed);
     if std::env::args_os().nth(1).is_some_and(|argument| argument == WORKER_ARGUMENT) {
         serve()
     }

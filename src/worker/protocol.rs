@@ -1,15 +1,20 @@
 //! What host, master and session say to each other. Every message is one frame: an enum in postcard's encoding.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize as SerializeDerive};
 
 use crate::sandbox::{Channel, Ending, FrameError, LaunchError, Plan, Usage};
+use crate::worktree::layer::{BuildOptions, Built, CaptureOptions, Captured, LayerEntry};
 
 /// Grows with every change of a message: host and worker may be different executables.
-pub(crate) const PROTOCOL: u32 = 1;
+pub(crate) const PROTOCOL: u32 = 2;
+
+/// How many layer entries travel in one message.
+pub(crate) const ENTRIES_PER_MESSAGE: usize = 256;
 
 /// Master to host, once.
 #[derive(Debug, SerializeDerive, Deserialize)]
@@ -39,6 +44,16 @@ pub(crate) enum Request {
     Remove { path: Vec<u8> },
     /// Rename a file or directory.
     Rename { from: Vec<u8>, to: Vec<u8> },
+    /// Make a layer in a directory that does not exist yet. `Entries` follow, then `EntriesEnd`.
+    BuildLayer { dir: PathBuf, options: BuildOptions },
+    /// More entries of the layer that is being made.
+    Entries(Vec<LayerEntry>),
+    /// The layer has no more entries.
+    EntriesEnd,
+    /// Read the upper directory of a run that is over.
+    Capture(CaptureOptions),
+    /// Join layers, top first, into a directory that does not exist yet.
+    MergeLayers { layers: Vec<PathBuf>, into: PathBuf, owners: bool },
 }
 
 /// Session to host.
@@ -50,6 +65,12 @@ pub(crate) enum Response {
     NotStarted(LaunchError),
     /// The sandbox is gone.
     Exited { ending: Ending, usage: Usage },
+    /// The layer is made.
+    Built(Built),
+    /// Some of what was captured; `Done` comes after the last.
+    Captured(Vec<Captured>),
+    /// The layers are joined; the new one has so many entries.
+    Merged { entries: u64 },
     /// The request was carried out.
     Done,
     /// The request failed.

@@ -54,7 +54,7 @@ impl From<FrameError> for SessionError {
 /// A process of the worker that serves one request at a time. Dropping it, and every run of it, ends the process.
 #[derive(Debug)]
 pub struct Session {
-    line: Arc<Line>,
+    pub(super) line: Arc<Line>,
 }
 
 /// What a session shares with its runs.
@@ -123,7 +123,7 @@ impl Session {
         }
     }
 
-    fn claim(&self) -> Result<Claim<'_>, SessionError> {
+    pub(super) fn claim(&self) -> Result<Claim<'_>, SessionError> {
         if self.line.busy.swap(true, Ordering::Acquire) {
             return Err(SessionError::Busy);
         }
@@ -132,7 +132,7 @@ impl Session {
 }
 
 /// The right to speak on a session, given back on drop unless a run keeps it.
-struct Claim<'a> {
+pub(super) struct Claim<'a> {
     busy: &'a AtomicBool,
     kept: bool,
 }

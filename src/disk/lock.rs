@@ -1,0 +1,77 @@
+//! Locks that the kernel releases when their owner dies.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+
+use super::error::{Context, DiskError};
+
+/// How a lock excludes others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LockMode {
+    /// Many may hold it, and nobody exclusively.
+    Shared,
+    /// One may hold it.
+    Exclusive,
+}
+
+/// A held `flock(2)` lock on a file; dropping it, or the death of the process, releases it.
+#[derive(Debug)]
+pub struct FileLock(#[expect(dead_code, reason = "held for its drop")] Flock<File>);
+
+impl FileLock {
+    /// Waits for the lock on a file, which is made when it is missing.
+    pub fn acquire(path: &Path, mode: LockMode) -> Result<Self, DiskError> {
+        let arg = match mode {
+            LockMode::Shared => FlockArg::LockShared,
+            LockMode::Exclusive => FlockArg::LockExclusive,
+        };
+        Ok(Self::lock(path, arg, true)?.expect("a blocking lock is granted or fails"))
+    }
+
+    /// Takes the lock if it is free at once.
+    pub fn try_acquire(path: &Path, mode: LockMode) -> Result<Option<Self>, DiskError> {
+        let arg = match mode {
+            LockMode::Shared => FlockArg::LockSharedNonblock,
+            LockMode::Exclusive => FlockArg::LockExclusiveNonblock,
+        };
+        Self::lock(path, arg, true)
+    }
+
+    /// Takes the exclusive lock on a file that exists, if it is free at once; `None` also when the file is gone.
+    pub(super) fn try_acquire_existing(path: &Path) -> Result<Option<Self>, DiskError> {
+        match Self::lock(path, FlockArg::LockExclusiveNonblock, false) {
+            Err(error) if error.is_not_found() => Ok(None),
+            other => other,
+        }
+    }
+
+    fn lock(path: &Path, arg: FlockArg, create: bool) -> Result<Option<Self>, DiskError> {
+        loop {
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(create)
+                .truncate(false)
+                .mode(0o600)
+                .open(path)
+                .context("open lock file", path)?;
+            let held = match Flock::lock(file, arg) {
+                Ok(held) => held,
+                Err((_, Errno::EWOULDBLOCK)) => return Ok(None),
+                Err((_, Errno::EINTR)) => continue,
+                Err((_, errno)) => return Err(DiskError::new("lock", path, errno)),
+            };
+            // A sweeper may have removed the file between the open and the lock: then the lock guards nothing.
+            let mine = held.metadata().context("look at", path)?.ino();
+            match std::fs::symlink_metadata(path) {
+                Ok(now) if now.ino() == mine => return Ok(Some(Self(held))),
+                _ if create => {}
+                _ => return Ok(None),
+            }
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Directories for everything half-made.
+//!
+//! # Locking
+//! A scratch directory `NAME` stands beside `NAME.lock`, which its owner holds locked. [`sweep`] removes every scratch whose lock is free:
+//! its owner is dead.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::error::{Context, DiskError};
+use super::file::create_dir_all_private;
+use super::lock::{FileLock, LockMode};
+use super::remove::remove_tree;
+
+/// A private directory that vanishes with its owner.
+#[derive(Debug)]
+pub struct Scratch {
+    path: PathBuf,
+    lock_path: PathBuf,
+    _lock: FileLock,
+}
+
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
+impl Scratch {
+    /// Makes a scratch directory in `parent`.
+    pub fn new(parent: &Path) -> Result<Self, DiskError> {
+        loop {
+            let number = NEXT.fetch_add(1, Ordering::Relaxed);
+            let name = format!("{}-{number}", std::process::id());
+            let (path, lock_path) = (parent.join(&name), parent.join(format!("{name}.lock")));
+            // A process of the same number in another pid namespace may share the store: take the next number.
+            let Some(lock) = FileLock::try_acquire(&lock_path, LockMode::Exclusive)? else { continue };
+            if super::exists(&path)? {
+                drop(lock);
+                continue;
+            }
+            create_dir_all_private(&path)?;
+            return Ok(Self { path, lock_path, _lock: lock });
+        }
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What cannot be removed here (files of mapped ids) is left, with its lock file, to the worker and the next sweep.
+        if remove_tree(&self.path).is_ok() {
+            let _ = fs::remove_file(&self.lock_path);
+        }
+    }
+}
+
+/// Removes the scratch directories of dead owners; gives those that could not be removed.
+pub fn sweep(parent: &Path) -> Result<Vec<PathBuf>, DiskError> {
+    let mut left = Vec::new();
+    for entry in fs::read_dir(parent).context("list", parent)? {
+        let lock_path = entry.context("list", parent)?.path();
+        if lock_path.extension().is_none_or(|extension| extension != "lock") {
+            continue;
+        }
+        let Some(_lock) = FileLock::try_acquire_existing(&lock_path)? else { continue };
+        let path = lock_path.with_extension("");
+        if remove_tree(&path).is_ok() {
+            let _ = fs::remove_file(&lock_path);
+        } else {
+            left.push(path);
+        }
+    }
+    Ok(left)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scratch_of_a_living_owner_survives_a_sweep_and_a_dead_one_does_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let alive = Scratch::new(dir.path()).unwrap();
+        fs::create_dir_all(dir.path().join("999999999-0/deep")).unwrap();
+        fs::write(dir.path().join("999999999-0.lock"), "").unwrap();
+        assert!(sweep(dir.path()).unwrap().is_empty());
+        assert!(alive.path().exists());
+        assert!(!dir.path().join("999999999-0").exists());
+        drop(alive);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+}

@@ -1,0 +1,77 @@
+//! Reading blobs.
+
+use std::fs::File;
+use std::io::{self, Read};
+
+use super::segment::ObjectKind;
+use super::{Store, StoreError};
+use crate::disk::DiskError;
+use crate::object::{BlobHasher, BlobId};
+
+/// A blob's bytes as a stream; the last read fails when the bytes are not what the name says.
+#[derive(Debug)]
+pub struct BlobReader {
+    file: File,
+    id: BlobId,
+    hasher: BlobHasher,
+    len: u64,
+    checked: bool,
+}
+
+impl Store {
+    /// Opens a blob as a stream that checks itself.
+    pub fn open_blob(&self, id: &BlobId) -> Result<BlobReader, StoreError> {
+        let path = self.blob_path(id);
+        let file = File::open(&path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => StoreError::missing(ObjectKind::Blob, id),
+            _ => DiskError::new("open", &path, error).into(),
+        })?;
+        let len = file.metadata().map_err(|error| DiskError::new("look at", &path, error))?.len();
+        Ok(BlobReader { file, id: *id, hasher: BlobHasher::new(), len, checked: false })
+    }
+
+    /// Reads a whole blob and checks it.
+    pub fn read_blob(&self, id: &BlobId) -> Result<Vec<u8>, StoreError> {
+        let mut reader = self.open_blob(id)?;
+        let mut bytes = Vec::with_capacity(usize::try_from(reader.len).unwrap_or(0));
+        reader.read_to_end(&mut bytes).map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidData => {
+                StoreError::damaged(ObjectKind::Blob, id, "its bytes have another hash")
+            }
+            _ => DiskError::new("read", self.blob_path(id), error).into(),
+        })?;
+        Ok(bytes)
+    }
+
+    /// Whether the blob's file is there; its bytes are not read.
+    pub fn has_blob(&self, id: &BlobId) -> Result<bool, StoreError> {
+        Ok(crate::disk::exists(&self.blob_path(id))?)
+    }
+}
+
+impl BlobReader {
+    /// How many bytes the file has.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether the file has no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+}
+
+impl Read for BlobReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read(buffer)?;
+        self.hasher.update(&buffer[..count]);
+        if count == 0 && !buffer.is_empty() && !self.checked {
+            if self.hasher.finish() != self.id {
+                let reason = format!("blob {} is damaged: its bytes have another hash", self.id);
+                return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
+            }
+            self.checked = true;
+        }
+        Ok(count)
+    }
+}

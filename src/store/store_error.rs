@@ -1,0 +1,60 @@
+//! What can go wrong with objects at rest.
+
+use std::fmt::Display;
+
+use super::segment::ObjectKind;
+use crate::disk::DiskError;
+use crate::object::SourceError;
+
+/// Reading or writing objects failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// There is no such object.
+    #[error("{kind} {id} is missing from the store; `treebox fsck` tells what needs it")]
+    Missing {
+        /// The kind of object.
+        kind: &'static str,
+        /// Its name.
+        id: String,
+    },
+    /// The object's bytes are not what its name says.
+    #[error("{kind} {id} is damaged: {reason}; `treebox fsck` tells what needs it")]
+    Damaged {
+        /// The kind of object.
+        kind: &'static str,
+        /// Its name.
+        id: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A segment file is not one.
+    #[error("segment {segment} is damaged: {reason}")]
+    Segment {
+        /// The segment's number.
+        segment: u32,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The catalog failed.
+    #[error("the catalog of objects failed: {0}")]
+    Catalog(SourceError),
+    /// A file verb failed.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+}
+
+impl StoreError {
+    pub(super) fn missing(kind: ObjectKind, id: &dyn Display) -> Self {
+        Self::Missing { kind: kind.word(), id: id.to_string() }
+    }
+
+    pub(super) fn damaged(kind: ObjectKind, id: &dyn Display, reason: impl Display) -> Self {
+        Self::Damaged { kind: kind.word(), id: id.to_string(), reason: reason.to_string() }
+    }
+
+    /// Whether the object simply is not there.
+    pub fn is_missing(&self) -> bool {
+        matches!(self, Self::Missing { .. })
+    }
+}
