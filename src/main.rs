@@ -1,3 +1,5 @@
+//! The `treebox` executable.
+
 fn main() {
     treebox::worker::hook();
 }

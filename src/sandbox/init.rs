@@ -79,9 +79,8 @@ impl Script {
 /// The life of init: sets the scene, starts the payload, collects the dead, and reports.
 pub(crate) fn live(script: &Script, lines: Lines) -> ! {
     let mut scene = Scene::default();
-    let mut number = 0;
     let mut lines = Some(lines);
-    for step in &script.steps {
+    for (number, step) in script.steps.iter().enumerate() {
         let Some(held) = &lines else { sys::exit_now(1) };
         let done = match step {
             Step::AwaitMaps => await_maps(held),
@@ -97,9 +96,11 @@ pub(crate) fn live(script: &Script, lines: Lines) -> ! {
                 None => sys::exit_now(1),
             }
         }
-        number += 1;
     }
     // A script without a payload, as probes use: everything worked.
+    if let Some(held) = &lines {
+        let _ = sys::send_packet(&held.link, &ended(0));
+    }
     sys::exit_now(0)
 }
 
@@ -152,6 +153,7 @@ fn set(step: &Step, scene: &mut Scene) -> Result<(), Fault> {
         Step::Bind { source, target, read_only } => scene.bind(source, target, *read_only),
         Step::Tmpfs { target, size } => scene.tmpfs(target, size),
         Step::Pivot => scene.pivot(),
+        Step::Exercise(exercise) => scene.exercise(*exercise),
         _ => Err(Fault::new(Aspect::Check, Errno::INVAL)),
     }
 }
@@ -272,8 +274,8 @@ fn streams(lines: &Lines, owner: u32) -> Result<(), Fault> {
 
 /// Gives an anonymous pipe to the payload's user, who could otherwise not open /dev/stdout. Files are left alone.
 fn own_pipe(stream: &OwnedFd, owner: u32) {
-    const PIPEFS_MAGIC: i64 = 0x5049_5045;
-    if rustix::fs::fstatfs(stream).is_ok_and(|stat| stat.f_type as i64 == PIPEFS_MAGIC) {
+    const PIPEFS_MAGIC: rustix::fs::FsWord = 0x5049_5045;
+    if rustix::fs::fstatfs(stream).is_ok_and(|stat| stat.f_type == PIPEFS_MAGIC) {
         let _ = rustix::fs::fchown(stream, Some(rustix::fs::Uid::from_raw(owner)), None);
     }
 }

@@ -65,15 +65,19 @@ pub fn launch(plan: &Plan, map: &IdMap, streams: [OwnedFd; 3]) -> Result<Sandbox
         namespaces |= libc::CLONE_NEWNET;
     }
     let script = Script::new(prepare(plan, map)?);
-    start(&script, namespaces, &map.nested(), false, streams)
+    let nested = map.nested();
+    start(&script, namespaces, &mut |pid| write_maps(&nested, pid), streams)
+}
+
+fn write_maps(map: &IdMap, pid: i32) -> Result<(), LaunchError> {
+    map.write(pid, false).map_err(|err| LaunchError::maps(err.raw_os_error().unwrap_or(libc::EIO)))
 }
 
 /// Clones a process that acts out a script, and waits until its report line closes.
 pub(crate) fn start(
     script: &Script,
     namespaces: i32,
-    map: &IdMap,
-    deny_setgroups: bool,
+    write_maps: &mut dyn FnMut(i32) -> Result<(), LaunchError>,
     streams: [OwnedFd; 3],
 ) -> Result<Sandbox, LaunchError> {
     let system = |attempt: &'static str| move |errno: nix::Error| LaunchError::system(attempt, errno as i32);
@@ -92,9 +96,7 @@ pub(crate) fn start(
     drop(lines);
     let Some(pidfd) = pidfd else { return Err(LaunchError::namespaces(libc::EINVAL)) };
     let mut sandbox = Sandbox { pid, pidfd, link, gone: false };
-    if let Err(err) = map.write(pid, deny_setgroups) {
-        return Err(LaunchError::maps(err.raw_os_error().unwrap_or(libc::EIO)));
-    }
+    write_maps(pid)?;
     send(sandbox.link.as_raw_fd(), &[GO], MsgFlags::MSG_NOSIGNAL).map_err(system("let the sandbox begin"))?;
     let mut record = Vec::with_capacity(REPORT_BYTES);
     std::fs::File::from(report).read_to_end(&mut record).map_err(|err| {

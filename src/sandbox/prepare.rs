@@ -117,20 +117,25 @@ pub(crate) fn prepare(plan: &Plan, map: &IdMap) -> Result<Vec<Step>, PlanError> 
     steps.push(if plan.network == Network::None { Step::FreshSys } else { Step::HostSys });
     steps.extend(READ_ONLY.iter().map(|path| Step::ReadOnly(fixed(path))));
     steps.extend(MASKED.iter().map(|path| Step::Mask(fixed(path))));
-    steps.push(Step::Dev);
-    for (name, major, minor) in DEVICES {
-        let host = fixed(&format!("/dev/{name}"));
-        steps.push(Step::Device { name: fixed(name), host, major: *major, minor: *minor });
-    }
-    steps.push(Step::DevPts { tty_group: map.has_gid(TTY_GROUP) });
-    steps.extend([Step::DevShm, Step::DevMqueue]);
-    steps.extend(DEV_LINKS.iter().map(|(name, to)| Step::DevLink { name: fixed(name), target: fixed(to) }));
+    steps.extend(device_steps(map.has_gid(TTY_GROUP)));
     for mount in &plan.mounts {
         steps.push(extra_mount(mount)?);
     }
     steps.extend([Step::Pivot, Step::Fork]);
     payload(plan, map, &mut steps)?;
     Ok(steps)
+}
+
+/// The steps that build /dev.
+pub(crate) fn device_steps(tty_group: bool) -> Vec<Step> {
+    let mut steps = vec![Step::Dev];
+    for (name, major, minor) in DEVICES {
+        let host = fixed(&format!("/dev/{name}"));
+        steps.push(Step::Device { name: fixed(name), host, major: *major, minor: *minor });
+    }
+    steps.extend([Step::DevPts { tty_group }, Step::DevShm, Step::DevMqueue]);
+    steps.extend(DEV_LINKS.iter().map(|(name, to)| Step::DevLink { name: fixed(name), target: fixed(to) }));
+    steps
 }
 
 /// The steps after the fork. Their order is that of what each still needs: limits and groups need privileges, the
@@ -175,7 +180,8 @@ fn check_ids(plan: &Plan, map: &IdMap) -> Result<(), PlanError> {
     Ok(())
 }
 
-fn root(rootfs: &Rootfs) -> Result<Step, PlanError> {
+/// The step that mounts the root.
+pub(crate) fn root(rootfs: &Rootfs) -> Result<Step, PlanError> {
     match rootfs {
         Rootfs::Directory { path, read_only } => {
             Ok(Step::BindRoot { source: absolute("the root directory", path)?, read_only: *read_only })
@@ -234,6 +240,7 @@ fn overlay(
         base: c_string("the layers' common directory", base.as_os_str().as_bytes())?,
         options: c_string("the layers", &options)?,
         attach_at,
+        old_mount: false,
     })
 }
 

@@ -6,7 +6,6 @@
 
 use std::ffi::{CStr, CString, OsStr};
 use std::io;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -16,6 +15,9 @@ use rustix::io::Errno;
 
 /// Directories deeper than this are moved up first: each level holds a descriptor, and the usual limit is 1024.
 const MAX_DEPTH: usize = 200;
+
+/// How much of a directory listing is read at once.
+const LISTING_BYTES: usize = 32 << 10;
 
 /// How often a directory is read again because something was put into it meanwhile.
 const MAX_ROUNDS: usize = 64;
@@ -46,21 +48,21 @@ pub fn remove_tree(path: &Path) -> Result<(), RemoveError> {
     match unlink(parent.as_fd(), &name) {
         Ok(true) => Ok(()),
         Ok(false) => {
-            let mut removal = Removal { root: path, top: None, moved: 0 };
+            let mut removal = Removal { top: None, moved: 0, buffer: Vec::with_capacity(LISTING_BYTES) };
             removal.directory(parent.as_fd(), &name, 0, path)
         }
         Err(errno) => Err(failed(errno)),
     }
 }
 
-struct Removal<'a> {
-    root: &'a Path,
+struct Removal {
     /// The tree's own directory, which takes in what lies too deep.
     top: Option<OwnedFd>,
     moved: u64,
+    buffer: Vec<u8>,
 }
 
-impl Removal<'_> {
+impl Removal {
     fn directory(
         &mut self,
         parent: BorrowedFd<'_>,
@@ -92,8 +94,10 @@ impl Removal<'_> {
 
     fn contents(&mut self, dir: &OwnedFd, depth: usize, path: &Path) -> Result<(), RemoveError> {
         let failed = |errno: Errno| RemoveError { path: path.to_owned(), source: errno.into() };
-        let mut buffer = [MaybeUninit::<u8>::uninit(); 16 << 10];
-        let mut entries = RawDir::new(dir, &mut buffer);
+        // One buffer serves all levels, since each has read its listing before it goes deeper. On the stack they would
+        // be too many.
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let mut entries = RawDir::new(dir, buffer.spare_capacity_mut());
         // Names are copied out only for directories: plain files go while the listing is read.
         let mut below = Vec::new();
         while let Some(entry) = entries.next() {
@@ -107,6 +111,7 @@ impl Removal<'_> {
                 below.push(name.to_owned());
             }
         }
+        self.buffer = buffer;
         for name in below {
             if depth + 1 < MAX_DEPTH || !self.move_up(dir, &name).map_err(failed)? {
                 let path = path.join(OsStr::from_bytes(name.to_bytes()));
@@ -126,10 +131,7 @@ impl Removal<'_> {
             match rustix::fs::renameat_with(dir, name, top, fresh.as_str(), flags) {
                 Ok(()) | Err(Errno::NOENT) => return Ok(true),
                 Err(Errno::EXIST) => {}
-                Err(errno) => {
-                    debug_assert!(self.root.is_absolute() || errno != Errno::XDEV, "a mount inside a layer");
-                    return Err(errno);
-                }
+                Err(errno) => return Err(errno),
             }
         }
     }
@@ -175,7 +177,7 @@ mod tests {
         std::fs::create_dir(&kept).unwrap();
         std::fs::write(kept.join("file"), "x").unwrap();
         symlink(&kept, tree.join("a/link")).unwrap();
-        std::fs::set_permissions(tree.join("a/b"), std::fs::Permissions::from_mode(0)).unwrap();
+        std::fs::set_permissions(tree.join("a/b"), std::fs::Permissions::from_mode(0o000)).unwrap();
         remove_tree(&tree).unwrap();
         assert!(!tree.exists() && kept.join("file").exists());
         remove_tree(&tree).unwrap();

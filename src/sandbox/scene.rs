@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, OpenTreeFlags};
 
 use super::fault::{Aspect, During, Fault};
-use super::step::OverlayLayers;
+use super::step::{Exercise, OverlayLayers};
 use super::sys;
 
 /// What init holds while it builds the new root.
@@ -51,6 +51,10 @@ impl Scene {
     }
 
     pub(crate) fn overlay(&mut self, layers: &OverlayLayers) -> Result<(), Fault> {
+        if layers.old_mount {
+            self.root = Some(overlay_by_options(layers)?);
+            return Ok(());
+        }
         let mount = match overlay_by_descriptors(layers) {
             // Linux before 6.13 takes no descriptors for layers, and one before 6.8 knows no `lowerdir+`.
             Err(fault) if matches!(fault.errno, Errno::INVAL | Errno::NOSYS) => overlay_by_options(layers)?,
@@ -198,6 +202,26 @@ impl Scene {
         let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
         let mount = file_system(c"tmpfs", &[(c"mode", c"1777"), (c"size", size)], attributes)?;
         attach(&mount, &point).during(Aspect::Attach)
+    }
+
+    pub(crate) fn exercise(&mut self, exercise: Exercise) -> Result<(), Fault> {
+        let root = self.root()?;
+        match exercise {
+            Exercise::RemoveAndReplace => {
+                rustix::fs::unlinkat(root, c"gone", AtFlags::empty())?;
+                rustix::fs::unlinkat(root, c"dir/inner", AtFlags::empty())?;
+                rustix::fs::unlinkat(root, c"dir", AtFlags::REMOVEDIR)?;
+                Ok(rustix::fs::mkdirat(root, c"dir", Mode::RWXU)?)
+            }
+            Exercise::ReadRedirected => {
+                let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+                let file = rustix::fs::openat(root, c"redirected", flags, Mode::empty())?;
+                let mut content = [0; Exercise::CONTENT.len()];
+                rustix::io::read(&file, &mut content)?;
+                let same = content == Exercise::CONTENT;
+                if same { Ok(()) } else { Err(Fault::new(Aspect::Check, Errno::IO)) }
+            }
+        }
     }
 
     pub(crate) fn pivot(&mut self) -> Result<(), Fault> {

@@ -81,6 +81,22 @@ pub(crate) enum Step {
     DefaultSignals,
     /// Become the program.
     Exec(Program),
+    /// Use the root as a probe does.
+    Exercise(Exercise),
+}
+
+/// What a probe does in its root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exercise {
+    /// Remove the file `gone`; remove the directory `dir` with its file `inner`, and make it anew.
+    RemoveAndReplace,
+    /// Read `redirected` and find `CONTENT` there.
+    ReadRedirected,
+}
+
+impl Exercise {
+    /// What the redirected file holds.
+    pub(crate) const CONTENT: &'static [u8] = b"treebox";
 }
 
 /// The directories of an overlay, twice: whole names, and one option string for the old mount(2).
@@ -95,6 +111,8 @@ pub(crate) struct OverlayLayers {
     pub(crate) options: CString,
     /// Where the mount is attached until the pivot: any directory that certainly exists.
     pub(crate) attach_at: CString,
+    /// Use mount(2) at once, as is done on kernels before 6.13; tests set it.
+    pub(crate) old_mount: bool,
 }
 
 /// A program with its arguments, ready for execve.
@@ -156,6 +174,10 @@ impl fmt::Display for Step {
             Self::NoNewPrivileges => f.write_str("refuse new privileges"),
             Self::DefaultSignals => f.write_str("put signals back to their defaults"),
             Self::Exec(program) => write!(f, "execute {program}"),
+            Self::Exercise(Exercise::RemoveAndReplace) => {
+                f.write_str("remove and replace things in an overlay")
+            }
+            Self::Exercise(Exercise::ReadRedirected) => f.write_str("read a file through a data-only layer"),
         }
     }
 }

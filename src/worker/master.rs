@@ -77,7 +77,10 @@ fn master() -> Result<(), ServeError> {
 
 /// The life of a session: one request after the other.
 fn session(master: i32, host: &Channel, map: &IdMap) -> Result<(), ServeError> {
-    die_with_parent(master).map_err(during("tie the session to its master"))?;
+    // A master that has ended already: then there is nobody to serve.
+    if die_with_parent(master).is_err() {
+        return Ok(());
+    }
     own_children(true).map_err(during("collect children"))?;
     loop {
         let received = match receive::<Request>(host) {

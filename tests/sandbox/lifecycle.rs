@@ -49,12 +49,13 @@ fn missing_and_unusable_programs_are_told_apart() {
 fn orphans_are_reaped_and_daemons_end_with_the_run() {
     let case = Case::new();
     // The orphan's parent dies first; a zombie would still be listed when the shell looks.
-    let listed = case.shell("(sh -c 'sleep 0.1' &) ; sleep 0.5; ps | grep -c ' Z '; true");
+    let listed =
+        case.shell("(sh -c 'sleep 0.1' &) ; sleep 0.5; grep -l 'State:.Z' /proc/[0-9]*/status | wc -l");
     assert_eq!(listed, "0\n");
     let began = Instant::now();
     case.shell("setsid sleep 1000 >/dev/null 2>&1 & touch /started");
     assert!(began.elapsed() < Duration::from_secs(20));
-    assert_eq!(processes_with("sleep\01000"), 0);
+    assert_eq!(processes_with("sleep\x001000"), 0);
 }
 
 #[test]
@@ -101,7 +102,7 @@ fn a_dropped_run_is_killed_and_a_dropped_worker_ends() {
     let case = Case::new();
     let (running, _out, _err) = start(&case.session, case.plan(&["sleep", "1003"])).unwrap();
     drop(running);
-    assert_eq!(processes_with("sleep\01003"), 0);
+    assert_eq!(processes_with("sleep\x001003"), 0);
     let worker = start_worker(IdentityChoice::Auto);
     let session = worker.session().unwrap();
     drop(worker);
@@ -170,10 +171,10 @@ fn the_death_of_the_host_ends_everything() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    wait_until("the sandbox runs", || processes_with("sleep\01004") == 1);
+    wait_until("the sandbox runs", || processes_with("sleep\x001004") == 1);
     host.kill().unwrap();
     host.wait().unwrap();
-    wait_until("the sandbox is gone", || processes_with("sleep\01004") == 0);
+    wait_until("the sandbox is gone", || processes_with("sleep\x001004") == 0);
     let children = format!("PPid:\t{}", host.id());
     assert!(!fs::read_to_string("/proc/self/status").unwrap().contains(&children));
 }
