@@ -2,4 +2,5 @@
 
 pub mod object;
 
+pub mod history;
 pub mod index;
