@@ -364,17 +364,22 @@ fn revision_error(error: gix::Error) -> RevisionError {
             candidates.iter().map(|(id, info)| format!("{id} ({info})")).collect(),
         );
     }
-    let missing = matches!(error.downcast_any_ref(), Some(revision::Error::MissingReference { .. }));
-    let text = wrong_text(&error);
     if error.is_corrupted() || error.is_permission_denied() {
-        RevisionError::Git(GitError(text))
-    } else if missing || error.is_not_found() || !error.is_validation() {
-        RevisionError::NotFound(text)
-    } else {
-        RevisionError::Unsupported(text)
+        return RevisionError::Git(wrong(error));
     }
-}
-
-fn wrong_text(error: &gix::Error) -> String {
-    error.probable_cause().to_string()
+    // The library has one class for a text that it cannot read and one that it read but that leads nowhere. Only
+    // the latter has causes, the last of which says where it ended.
+    let texts: Vec<_> = error.iter_errors().map(ToString::to_string).collect();
+    let plain = |text: &str| text.split(", input=").next().unwrap_or_default().to_owned();
+    match texts.as_slice() {
+        [] => RevisionError::Unsupported(String::new()),
+        [only] => RevisionError::Unsupported(plain(only)),
+        [first, .., last] if first.starts_with("delegate.peel_until") => {
+            RevisionError::Unsupported(plain(last))
+        }
+        [.., last] if last.contains("could not be found") || last.contains("invalid byte") => {
+            RevisionError::NotFound(String::new())
+        }
+        [.., last] => RevisionError::NotFound(plain(last)),
+    }
 }

@@ -164,7 +164,7 @@ impl ImageName {
             Some("only letters, digits and . _ - / : @ + may be in it")
         } else if text.starts_with('-') {
             Some("it begins with a dash, which commands take for an option")
-        } else if last.starts_with(':') || text.ends_with([':', '@']) {
+        } else if last.is_empty() || last.starts_with(':') || text.ends_with([':', '@']) {
             Some("the name or the tag is empty")
         } else if text.contains("..") {
             Some("it contains two dots in a row")

@@ -1,7 +1,7 @@
 //! From what a person types to commits.
 
 use super::git::{Local, Revision, RevisionError};
-use super::{History, HistoryError, ImageName, RefName};
+use super::{Head, History, HistoryError, ImageName, RefName};
 use crate::object::CommitId;
 
 /// Why a revision means no commit.
@@ -99,12 +99,13 @@ impl History {
     }
 
     fn parse(&self, git: &Local, text: &str) -> Result<Revision, ResolveError> {
+        if text.is_empty() {
+            return Err(ResolveError::NotFound { what: String::new(), reason: String::new() });
+        }
         let spec = self.with_image(git, text)?;
         git.parse(spec.as_deref().unwrap_or(text)).map_err(|error| match error {
             RevisionError::NotFound(reason) => {
-                // "could not be found" adds nothing to an error that says so itself.
-                let reason = if reason.contains("could not be found") { String::new() } else { reason };
-                ResolveError::NotFound { what: text.to_owned(), reason }
+                ResolveError::NotFound { what: text.to_owned(), reason: self.unborn(text).unwrap_or(reason) }
             }
             RevisionError::Ambiguous(candidates) => {
                 ResolveError::Ambiguous { what: text.to_owned(), candidates }
@@ -115,10 +116,21 @@ impl History {
             },
             RevisionError::Unsupported(reason) => ResolveError::Unsupported {
                 what: text.to_owned(),
-                reason: format!("is no revision that is understood: {reason}"),
+                reason: format!("is no revision that is understood here: {reason}"),
             },
             RevisionError::Git(source) => self.git_error("resolving a revision", source).into(),
         })
+    }
+
+    /// Says so when the revision starts from HEAD and nothing has been committed there.
+    fn unborn(&self, text: &str) -> Option<String> {
+        let base = text.split(['~', '^', '@']).next().unwrap_or_default();
+        match self.head() {
+            Ok(Head::Branch { name, commit: None }) if matches!(base, "" | "HEAD") => {
+                Some(format!("branch `{name}` has no commit yet"))
+            }
+            _ => None,
+        }
     }
 
     /// The revision with an image at its beginning replaced by the image's ref, when there is one.

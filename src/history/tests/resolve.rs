@@ -39,12 +39,12 @@ fn revisions_mean_what_git_says() {
         "main^{commit}",
         "main^{/step 2}",
         "v2^{}",
-        ":/side",
     ];
     for text in texts {
         let commit = fixture.git(&["rev-parse", &format!("{text}^{{commit}}")]);
         assert_eq!(fixture.history.resolve(text).unwrap().to_string(), commit, "{text}");
     }
+    assert_eq!(fixture.history.resolve(":/side").unwrap(), side);
     for len in [4, 7, 12, 40] {
         let text = merge.to_string()[..len].to_owned();
         assert_eq!(fixture.history.resolve(&text).unwrap(), merge, "{text}");
@@ -103,6 +103,7 @@ fn what_means_no_commit_says_why() {
     let fixture = Fixture::new();
     let unborn = fixture.history.resolve("HEAD").unwrap_err();
     assert!(matches!(&unborn, ResolveError::NotFound { .. }), "{unborn:?}");
+    assert!(unborn.to_string().ends_with("(branch `main` has no commit yet)"), "{unborn}");
     let ids = fixture.chain(2);
     fixture.set(branch("main"), ids[1]);
     let absent = [
