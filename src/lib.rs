@@ -3,3 +3,4 @@
 pub mod disk;
 pub mod object;
 pub mod store;
+pub mod worktree;
