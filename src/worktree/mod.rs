@@ -2,4 +2,6 @@
 //!
 //! This room reads and makes inodes. It never mounts, never starts a process, and never decides what is kept.
 
+pub mod host;
 pub mod layer;
+pub mod scan;
