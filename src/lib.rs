@@ -8,11 +8,7 @@ pub mod object;
 pub mod oci;
 pub mod sandbox;
 pub mod store;
-<<<<<<< HEAD
 pub mod worker;
 pub mod worktree;
 
 pub use engine::*;
-=======
-pub mod worktree;
->>>>>>> 76e802acc64677e94832f4f8a0f9e53591b840aa

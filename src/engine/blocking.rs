@@ -112,7 +112,13 @@ impl Engine {
     }
 
     /// Moves a branch that must be at `expected` (`None`: must not exist) to a state.
-    pub fn move_branch(&self, name: &str, expected: Option<CommitId>, to: &State, message: &str) -> Result<Ref> {
+    pub fn move_branch(
+        &self,
+        name: &str,
+        expected: Option<CommitId>,
+        to: &State,
+        message: &str,
+    ) -> Result<Ref> {
         self.core.move_branch(name, expected, to, message)
     }
 

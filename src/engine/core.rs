@@ -104,7 +104,8 @@ impl Core {
         let mut tried = Vec::new();
         let beside = current.parent().map(|dir| dir.join("treebox"));
         let on_path = std::env::var_os("PATH").unwrap_or_default();
-        let candidates = beside.into_iter().chain(std::env::split_paths(&on_path).map(|dir| dir.join("treebox")));
+        let candidates =
+            beside.into_iter().chain(std::env::split_paths(&on_path).map(|dir| dir.join("treebox")));
         for candidate in candidates {
             if candidate.is_file() {
                 return Ok(candidate);
@@ -130,7 +131,10 @@ pub(super) fn mapped_ids(identity: &Identity) -> u32 {
         .map(|ranges| {
             let mut ranges: Vec<_> = ranges.iter().map(|range| (range.inner, range.count)).collect();
             ranges.sort_unstable();
-            ranges.iter().fold(0u32, |end, (inner, count)| if *inner <= end { inner.saturating_add(*count) } else { end })
+            ranges.iter().fold(
+                0u32,
+                |end, (inner, count)| if *inner <= end { inner.saturating_add(*count) } else { end },
+            )
         })
         .min()
         .unwrap_or(1)

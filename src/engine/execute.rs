@@ -99,10 +99,8 @@ impl Core {
         let (stdout, stdout_writer) = pipe()?;
         let (stderr, stderr_writer) = pipe()?;
         let limit = command.max_output_bytes;
-        let pumps = [
-            pump(stdout, Stream::Stdout, limit, sink.clone())?,
-            pump(stderr, Stream::Stderr, limit, sink)?,
-        ];
+        let pumps =
+            [pump(stdout, Stream::Stdout, limit, sink.clone())?, pump(stderr, Stream::Stderr, limit, sink)?];
         let (started_ms, began) = (now_ms(), Instant::now());
         let launched = session.run(plan, [stdin, stdout_writer, stderr_writer]);
         let running = match launched {
@@ -163,19 +161,30 @@ impl Core {
             Network::None => crate::sandbox::Network::None,
             Network::Host => crate::sandbox::Network::Host,
             Network::Private => {
-                return Err(Error::Unsupported("a private network is not supported yet: use none or host".into()));
+                return Err(Error::Unsupported(
+                    "a private network is not supported yet: use none or host".into(),
+                ));
             }
         };
         Ok(plan)
     }
 
     /// Makes the upper directory with the root's attributes, which an overlay shows as its own root's.
-    fn make_upper(&self, session: &Session, resolved: &Resolved, dirs: &RunDirs, options: BuildOptions) -> Result<()> {
-        let make = |path: &PathBuf| std::fs::create_dir(path).map_err(|error| Error::disk("create directory", path, error));
+    fn make_upper(
+        &self,
+        session: &Session,
+        resolved: &Resolved,
+        dirs: &RunDirs,
+        options: BuildOptions,
+    ) -> Result<()> {
+        let make = |path: &PathBuf| {
+            std::fs::create_dir(path).map_err(|error| Error::disk("create directory", path, error))
+        };
         make(&dirs.all)?;
         make(&dirs.work)?;
         let root = self.store.root(&resolved.base)?;
-        let entry = LayerEntry { path: Vec::new(), meta: root.meta, node: LayerNode::Directory { opaque: false } };
+        let entry =
+            LayerEntry { path: Vec::new(), meta: root.meta, node: LayerNode::Directory { opaque: false } };
         session.build_layer::<Error>(&dirs.upper, options, |upload| Ok(upload.add(entry)?))?;
         Ok(())
     }
@@ -195,7 +204,8 @@ impl Core {
                 Ok((write().map_err(|error| Error::disk("write", &path, error))?.into(), None))
             }
             _ => {
-                let null = File::open("/dev/null").map_err(|error| Error::disk("open", "/dev/null", error))?;
+                let null =
+                    File::open("/dev/null").map_err(|error| Error::disk("open", "/dev/null", error))?;
                 Ok((null.into(), None))
             }
         }
@@ -470,7 +480,9 @@ fn pump(from: OwnedFd, stream: Stream, limit: u64, sink: Option<Sink>) -> Result
 /// Writes all bytes to a running command's input; a command that has closed it is no error.
 pub(super) fn feed(stdin: &mut File, bytes: &[u8]) -> Result<()> {
     match stdin.write_all(bytes) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::disk("write to", "the command's input", error)),
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::disk("write to", "the command's input", error))
+        }
         _ => Ok(()),
     }
 }

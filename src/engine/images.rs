@@ -24,10 +24,16 @@ impl ImportSource {
             return Ok(Self::Host(Vec::new()));
         }
         if let Some(programs) = text.strip_prefix("host:") {
-            let programs: Vec<String> =
-                programs.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect();
+            let programs: Vec<String> = programs
+                .split(',')
+                .map(str::trim)
+                .filter(|name| !name.is_empty())
+                .map(str::to_owned)
+                .collect();
             if programs.is_empty() {
-                return Err(Error::invalid("host: needs the names of programs, as in host:sh,ls,cat; plain `host` takes the usual ones"));
+                return Err(Error::invalid(
+                    "host: needs the names of programs, as in host:sh,ls,cat; plain `host` takes the usual ones",
+                ));
             }
             return Ok(Self::Host(programs));
         }
@@ -67,7 +73,13 @@ impl Core {
                 let taken = oci::import(image, &mut batch, &self.store, &oci::ImportOptions::default())?;
                 let time_seconds = taken.created_seconds.unwrap_or(0).max(0);
                 let name = taken.name_hint.or_else(|| image.file_name());
-                Taken { root: taken.root, config: taken.state.config, name, time_seconds, skipped: Vec::new() }
+                Taken {
+                    root: taken.root,
+                    config: taken.state.config,
+                    name,
+                    time_seconds,
+                    skipped: Vec::new(),
+                }
             }
             ImportSource::Directory(dir) => {
                 let mut draft = Draft::empty(&self.store, Meta::root_owned(0o755, Timestamp::default()));
@@ -80,15 +92,26 @@ impl Core {
                 let (root, _) = draft.finish(&mut batch)?;
                 let real = std::fs::canonicalize(dir).unwrap_or_else(|_| dir.clone());
                 let name = real.file_name().map(|name| name.to_string_lossy().into_owned());
-                let skipped = report.skipped.into_iter().map(|(path, reason)| (path.to_string(), reason.to_string())).collect();
+                let skipped = report
+                    .skipped
+                    .into_iter()
+                    .map(|(path, reason)| (path.to_string(), reason.to_string()))
+                    .collect();
                 Taken { root, config: Config::default(), name, time_seconds: 0, skipped }
             }
             ImportSource::Host(programs) => {
                 let mut draft = Draft::empty(&self.store, Meta::root_owned(0o755, Timestamp::default()));
-                let base = if programs.is_empty() { HostBase::usual() } else { HostBase::of(programs.clone()) };
+                let base =
+                    if programs.is_empty() { HostBase::usual() } else { HostBase::of(programs.clone()) };
                 let report = host::build(&base, &batch, &mut draft)?;
                 let (root, _) = draft.finish(&mut batch)?;
-                Taken { root, config: report.config, name: Some("host".into()), time_seconds: 0, skipped: Vec::new() }
+                Taken {
+                    root,
+                    config: report.config,
+                    name: Some("host".into()),
+                    time_seconds: 0,
+                    skipped: Vec::new(),
+                }
             }
         };
         let image_name = match given {
@@ -106,7 +129,8 @@ impl Core {
             root_time_seconds: taken.time_seconds,
         };
         let commit = self.commit_made(&state, &[], &made)?;
-        let edit = RefEdit { name: RefName::Image(image_name.clone()), expected: Expected::Any, new: Some(commit) };
+        let edit =
+            RefEdit { name: RefName::Image(image_name.clone()), expected: Expected::Any, new: Some(commit) };
         self.history()?.edit(&[edit], &format!("import: {image_name}"), &who())?;
         let (entries, size_bytes) = match self.store.root(&taken.root)?.node {
             Node::Directory { below, .. } => (below.entries, below.bytes),
@@ -115,7 +139,14 @@ impl Core {
         let name = image_name.as_str().to_owned();
         let source = source.describe();
         self.index.record_origin(&id, "import", &source, now_ms())?;
-        self.index.record_image(&ImageRecord { name: name.clone(), state: id, size_bytes, entries, source, at_ms: now_ms() })?;
+        self.index.record_image(&ImageRecord {
+            name: name.clone(),
+            state: id,
+            size_bytes,
+            entries,
+            source,
+            at_ms: now_ms(),
+        })?;
         Ok(Imported { state, name, entries, size_bytes, skipped: taken.skipped })
     }
 

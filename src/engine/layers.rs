@@ -65,8 +65,16 @@ impl Core {
     pub(super) fn enter_layer(&self, name: String, tree: TreeId, below: &Stack, entries: u64) -> Result<()> {
         let identity = self.layer_identity()?;
         let now = now_ms();
-        let record =
-            LayerRecord { name, tree, identity, below: below.names.clone(), entries, bytes: 0, made_ms: now, used_ms: now };
+        let record = LayerRecord {
+            name,
+            tree,
+            identity,
+            below: below.names.clone(),
+            entries,
+            bytes: 0,
+            made_ms: now,
+            used_ms: now,
+        };
         Ok(self.index.put_layer(&record)?)
     }
 
@@ -114,7 +122,13 @@ impl Core {
         Ok(None)
     }
 
-    fn make_layer(&self, session: &Session, tree: TreeId, hint: Option<TreeId>, identity: &str) -> Result<LayerRecord> {
+    fn make_layer(
+        &self,
+        session: &Session,
+        tree: TreeId,
+        hint: Option<TreeId>,
+        identity: &str,
+    ) -> Result<LayerRecord> {
         let below = match hint.filter(|hint| *hint != tree) {
             Some(hint) => self.live_layer(&hint, identity)?.map(|record| (hint, record)),
             None => None,
@@ -173,9 +187,12 @@ impl Core {
     /// Joins the upper layers of a stack until it is short enough. Sizes grow downwards, as in a log-structured merge, so each entry is
     /// linked again only a logarithmic number of times.
     fn join(&self, session: &Session, record: LayerRecord) -> Result<LayerRecord> {
-        let names: Vec<String> = std::iter::once(record.name.clone()).chain(record.below.iter().cloned()).collect();
+        let names: Vec<String> =
+            std::iter::once(record.name.clone()).chain(record.below.iter().cloned()).collect();
         let known = self.index.layers_named(&names)?;
-        let size = |name: &String| known.iter().find(|layer| layer.name == *name).map_or(u64::MAX / 1024, |layer| layer.entries);
+        let size = |name: &String| {
+            known.iter().find(|layer| layer.name == *name).map_or(u64::MAX / 1024, |layer| layer.entries)
+        };
         // The lowest layer is the image: it is never linked again.
         let upper = names.len() - 1;
         let mut count = 2;
@@ -194,7 +211,8 @@ impl Core {
         })?;
         let name = self.layer_name(&record.tree, &scratch);
         session.rename(&dir, &layers.join(&name))?;
-        let joined = LayerRecord { name, below: names[count..].to_vec(), entries, made_ms: now_ms(), ..record };
+        let joined =
+            LayerRecord { name, below: names[count..].to_vec(), entries, made_ms: now_ms(), ..record };
         self.index.put_layer(&joined)?;
         Ok(joined)
     }

@@ -132,7 +132,8 @@ impl Core {
             Some(seq) => self.index.run(seq)?,
             None => None,
         };
-        let count = |key: &str| value.pointer(&format!("/changes/{key}")).and_then(Value::as_u64).unwrap_or(0);
+        let count =
+            |key: &str| value.pointer(&format!("/changes/{key}")).and_then(Value::as_u64).unwrap_or(0);
         let command = match record.message.split_once("\n\nTreebox-State: ") {
             Some((command, _)) => command.to_owned(),
             None => record.message.clone(),
@@ -143,10 +144,17 @@ impl Core {
             state,
             tree,
             command,
-            exit_code: value.get("exit_code").and_then(Value::as_i64).and_then(|code| i32::try_from(code).ok()),
+            exit_code: value
+                .get("exit_code")
+                .and_then(Value::as_i64)
+                .and_then(|code| i32::try_from(code).ok()),
             duration_ms: run.as_ref().map(|run| run.duration_ms),
             started_ms: run.as_ref().map(|run| run.started_ms),
-            changes: ChangeCounts { added: count("added"), modified: count("modified"), deleted: count("deleted") },
+            changes: ChangeCounts {
+                added: count("added"),
+                modified: count("modified"),
+                deleted: count("deleted"),
+            },
             refs: refs.get(&commit).cloned().unwrap_or_default(),
         };
         Ok((info, run))

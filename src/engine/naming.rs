@@ -45,7 +45,11 @@ impl Core {
                     here = next;
                 }
                 None => {
-                    let made = Made { kind: "state", message: format!("state {}", here.id().short()), root_time_seconds: 0 };
+                    let made = Made {
+                        kind: "state",
+                        message: format!("state {}", here.id().short()),
+                        root_time_seconds: 0,
+                    };
                     break self.commit_made(&here, &[], &made)?;
                 }
             }
@@ -71,7 +75,8 @@ impl Core {
         if let Some(spec) = &spec {
             record.insert("command".into(), command_record(spec));
         }
-        let mut message = if run.command.trim().is_empty() { "(empty command)".to_owned() } else { run.command.clone() };
+        let mut message =
+            if run.command.trim().is_empty() { "(empty command)".to_owned() } else { run.command.clone() };
         message.push_str(&format!("\n\nTreebox-State: {}\nTreebox-Run-Key: {}\n", state.id, run.key));
         message.push_str(&match (run.exit_code, run.signal) {
             (Some(code), _) => format!("Treebox-Exit: {code}\n"),
@@ -82,7 +87,12 @@ impl Core {
     }
 
     /// Writes a commit that no run made.
-    pub(super) fn commit_made(&self, state: &State, parents: &[CommitId], made: &Made<'_>) -> Result<CommitId> {
+    pub(super) fn commit_made(
+        &self,
+        state: &State,
+        parents: &[CommitId],
+        made: &Made<'_>,
+    ) -> Result<CommitId> {
         let parent_state = match parents.first() {
             Some(parent) => Some(self.state_of_commit(parent)?),
             None => None,
@@ -93,7 +103,8 @@ impl Core {
         };
         let record = base_record(state, parent_state.as_ref(), made.kind, &changes);
         let message = format!("{}\n\nTreebox-State: {}\n", made.message, state.id);
-        let commit = self.write_commit(state, parents.to_vec(), message, record, made.root_time_seconds, None)?;
+        let commit =
+            self.write_commit(state, parents.to_vec(), message, record, made.root_time_seconds, None)?;
         remember(state, commit);
         Ok(commit)
     }
@@ -116,7 +127,12 @@ impl Core {
         // A map of serde_json is sorted by key, so equal records have equal bytes.
         let mut bytes = serde_json::to_vec_pretty(&Value::Object(record)).unwrap_or_default();
         bytes.push(b'\n');
-        let id = history.write_commit(&NewCommit { parents: parents.clone(), message, record: bytes, time_seconds })?;
+        let id = history.write_commit(&NewCommit {
+            parents: parents.clone(),
+            message,
+            record: bytes,
+            time_seconds,
+        })?;
         self.index.record_commits(&[CommitFact { id, state: state.id, parents, run_seq }])?;
         Ok(id)
     }
@@ -159,7 +175,9 @@ impl Core {
         let value: Value = serde_json::from_slice(&record.record).unwrap_or(Value::Null);
         let state = value.get("state").and_then(Value::as_str).and_then(|text| text.parse::<StateId>().ok());
         let state = state.ok_or_else(|| {
-            super::error::Error::invalid(format!("commit {commit} was not made by treebox: its state.json names no state"))
+            super::error::Error::invalid(format!(
+                "commit {commit} was not made by treebox: its state.json names no state"
+            ))
         })?;
         self.index.record_commit(commit, &state, &record.parents, None)?;
         Ok(state)
@@ -204,7 +222,12 @@ fn remember(state: &State, commit: CommitId) {
     *state.origin.commit.lock().unwrap_or_else(PoisonError::into_inner) = Some(commit);
 }
 
-fn base_record(state: &State, parent: Option<&StateId>, kind: &str, changes: &ChangeList) -> Map<String, Value> {
+fn base_record(
+    state: &State,
+    parent: Option<&StateId>,
+    kind: &str,
+    changes: &ChangeList,
+) -> Map<String, Value> {
     let counts = changes.counts;
     let total = counts.added + counts.modified + counts.deleted;
     let mut record = Map::new();

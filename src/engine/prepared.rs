@@ -21,7 +21,10 @@ pub struct Prepared {
 
 impl std::fmt::Debug for Prepared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Prepared").field("state", &self.state).field("command", &self.command).finish_non_exhaustive()
+        f.debug_struct("Prepared")
+            .field("state", &self.state)
+            .field("command", &self.command)
+            .finish_non_exhaustive()
     }
 }
 

@@ -102,7 +102,13 @@ impl Core {
         Ok(listed)
     }
 
-    fn list_below(&self, path: &TreePath, tree: &TreeId, recursive: bool, listed: &mut Vec<Listed>) -> Result<()> {
+    fn list_below(
+        &self,
+        path: &TreePath,
+        tree: &TreeId,
+        recursive: bool,
+        listed: &mut Vec<Listed>,
+    ) -> Result<()> {
         for (name, entry) in self.store.tree(tree)?.into_entries() {
             let path = path.join(&name);
             let below = match &entry.node {

@@ -6,7 +6,9 @@ use super::core::{Core, now_ms};
 use super::error::{Error, Result};
 use super::state::State;
 use super::types::{Head, Ref, ReflogLine};
-use crate::history::{self, BranchName, EditError, Expected, NameError, RefEdit, RefKind, RefName, ReflogEntry, TagName, Who};
+use crate::history::{
+    self, BranchName, EditError, Expected, NameError, RefEdit, RefKind, RefName, ReflogEntry, TagName, Who,
+};
 use crate::object::CommitId;
 
 pub(super) fn who() -> Who {
@@ -96,10 +98,17 @@ impl Core {
         if expected == Expected::Absent
             && let Some(found) = history.read_ref(&name)?
         {
-            return Err(Error::Conflict(format!("{name} is already there, at {}: choose another name or force it", found.short())));
+            return Err(Error::Conflict(format!(
+                "{name} is already there, at {}: choose another name or force it",
+                found.short()
+            )));
         }
         let commit = self.name(to)?;
-        history.edit(&[RefEdit { name: name.clone(), expected, new: Some(commit) }], first_line(message), &who())?;
+        history.edit(
+            &[RefEdit { name: name.clone(), expected, new: Some(commit) }],
+            first_line(message),
+            &who(),
+        )?;
         let current = matches!(&name, RefName::Branch(name) if self.is_current(name)?);
         Ok(Ref { name: name.short().to_owned(), commit, state: to.id(), current })
     }
@@ -111,7 +120,9 @@ impl Core {
     pub(super) fn delete_branch(&self, name: &str) -> Result<Ref> {
         let branch = BranchName::new(name)?;
         if self.is_current(&branch)? {
-            return Err(Error::Conflict(format!("branch {name} is the current one: switch to another before deleting it")));
+            return Err(Error::Conflict(format!(
+                "branch {name} is the current one: switch to another before deleting it"
+            )));
         }
         self.delete_ref(branch.into())
     }
@@ -122,7 +133,12 @@ impl Core {
 
     fn delete_ref(&self, name: RefName) -> Result<Ref> {
         let commit = self.history()?.delete(&name, Expected::Any, &who())?;
-        Ok(Ref { name: name.short().to_owned(), commit, state: self.state_of_commit(&commit)?, current: false })
+        Ok(Ref {
+            name: name.short().to_owned(),
+            commit,
+            state: self.state_of_commit(&commit)?,
+            current: false,
+        })
     }
 
     pub(super) fn rename_branch(&self, old: &str, new: &str) -> Result<()> {
@@ -133,7 +149,9 @@ impl Core {
         let branch = BranchName::new(name)?;
         let history = self.history()?;
         if history.read_ref(&RefName::Branch(branch.clone()))?.is_none() {
-            return Err(Error::not_found(format!("no branch is called `{name}`: `treebox switch -c {name} REV` makes it")));
+            return Err(Error::not_found(format!(
+                "no branch is called `{name}`: `treebox switch -c {name} REV` makes it"
+            )));
         }
         history.attach_head(&branch, &who())?;
         self.head()
@@ -197,7 +215,8 @@ impl Core {
                         break;
                     }
                 }
-                let found = found.ok_or_else(|| Error::not_found(format!("no branch, tag or image is called `{name}`")))?;
+                let found = found
+                    .ok_or_else(|| Error::not_found(format!("no branch, tag or image is called `{name}`")))?;
                 history.reflog(&found)?
             }
         };

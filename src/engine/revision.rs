@@ -101,5 +101,8 @@ pub(super) fn revision_error(error: ResolveError) -> Error {
 fn ambiguous(text: &str, states: &[StateId], commit: Option<CommitId>) -> Error {
     let mut names: Vec<String> = states.iter().map(|id| format!("state {}", id.short())).collect();
     names.extend(commit.map(|commit| format!("commit {}", commit.short())));
-    Error::Revision(format!("`{text}` fits several things, type more digits: {}", names.join(", ")), ErrorKind::Ambiguous)
+    Error::Revision(
+        format!("`{text}` fits several things, type more digits: {}", names.join(", ")),
+        ErrorKind::Ambiguous,
+    )
 }

@@ -7,8 +7,8 @@ use super::core::{Core, mapped_ids};
 use super::error::{Error, Result};
 use super::state::State;
 use crate::object::{
-    BlobId, CommandSpec, Config, Draft, Entry, Injected, InjectedNode, Kind, Meta, NewNode, RootMode, RunKey, TreeId,
-    TreePath,
+    BlobId, CommandSpec, Config, Draft, Entry, Injected, InjectedNode, Kind, Meta, NewNode, RootMode, RunKey,
+    TreeId, TreePath,
 };
 use crate::sandbox::{DEFAULT_PATH, Identity, IdentityChoice};
 use crate::worktree::scan::{Owners, ScanOptions, scan};
@@ -45,7 +45,9 @@ impl Core {
         }
         for (key, value) in &command.env {
             if key.is_empty() || key.contains(['=', '\0']) || value.contains('\0') {
-                return Err(Error::invalid(format!("`{key}` cannot be the name of an environment variable, or its value holds a NUL byte")));
+                return Err(Error::invalid(format!(
+                    "`{key}` cannot be the name of an environment variable, or its value holds a NUL byte"
+                )));
             }
             env.insert(key.clone(), value.clone());
         }
@@ -65,7 +67,9 @@ impl Core {
         if let crate::object::Program::Argv(argv) = &command.program
             && (argv.is_empty() || argv[0].is_empty() || argv.iter().any(|arg| arg.contains(&0)))
         {
-            return Err(Error::invalid("a command needs a program name, and no argument may hold a NUL byte"));
+            return Err(Error::invalid(
+                "a command needs a program name, and no argument may hold a NUL byte",
+            ));
         }
         let (injected, base) = self.inject(parent, &root, command)?;
         let stdin = match &command.stdin {
@@ -152,7 +156,10 @@ impl Core {
                     Some(NewNode::File { blob, .. }) => InjectedNode::File(blob),
                     Some(NewNode::Symlink { target }) => InjectedNode::Symlink(target),
                     Some(_) => {
-                        return Err(Error::invalid(format!("{} is no file, directory or symlink and cannot be copied in", source.display())));
+                        return Err(Error::invalid(format!(
+                            "{} is no file, directory or symlink and cannot be copied in",
+                            source.display()
+                        )));
                     }
                 };
                 injected.push(Injected { path: path.to_bytes(), mode: meta.mode, node });
@@ -206,7 +213,12 @@ pub(super) fn walk(draft: &mut Draft<'_>, at: &TreePath) -> Result<Brought> {
 }
 
 /// Places one brought entry; a directory that is there keeps its attributes, as `cp -r` does.
-pub(super) fn place(draft: &mut Draft<'_>, path: &TreePath, meta: &Meta, node: &Option<NewNode>) -> Result<()> {
+pub(super) fn place(
+    draft: &mut Draft<'_>,
+    path: &TreePath,
+    meta: &Meta,
+    node: &Option<NewNode>,
+) -> Result<()> {
     draft.make_parents(path, &Meta::root_owned(0o755, meta.mtime))?;
     match node {
         None if matches!(draft.get(path)?, Some((_, Kind::Directory))) => {}
@@ -231,10 +243,12 @@ fn check_platform(config: &Config) -> Result<()> {
     let host = crate::object::Platform::host();
     let wanted = &config.platform;
     let runs = wanted.os == host.os
-        && (wanted.architecture == host.architecture || (host.architecture == "amd64" && wanted.architecture == "386"));
+        && (wanted.architecture == host.architecture
+            || (host.architecture == "amd64" && wanted.architecture == "386"));
     if runs {
         return Ok(());
     }
-    Err(Error::Unsupported(format!("the state is for {wanted} and this machine is {host}: its programs cannot run here")))
+    Err(Error::Unsupported(format!(
+        "the state is for {wanted} and this machine is {host}: its programs cannot run here"
+    )))
 }
-

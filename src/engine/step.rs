@@ -43,14 +43,24 @@ impl Core {
             step.commit = Some(self.advance(&moves, &state, target.force, &message)?);
             step.branch = Some(moves.branch.as_str().to_owned());
         }
-        if target.from.is_none() && target.branch.is_none() && advance && step.branch.is_none() && step.outcome.changed {
+        if target.from.is_none()
+            && target.branch.is_none()
+            && advance
+            && step.branch.is_none()
+            && step.outcome.changed
+        {
             // As with Git, a detached HEAD moves along.
             let commit = self.name(&state)?;
             self.history()?.detach_head(&commit, &who())?;
             step.commit = Some(commit);
         }
         if let Some(tag) = tag {
-            self.move_ref(tag.into(), if target.force { Expected::Any } else { Expected::Absent }, &state, &message)?;
+            self.move_ref(
+                tag.into(),
+                if target.force { Expected::Any } else { Expected::Absent },
+                &state,
+                &message,
+            )?;
             step.commit = state.commit();
         }
         Ok(step)
@@ -79,7 +89,9 @@ impl Core {
             (Some(from), _) => self.resolve(from)?,
             (None, Some(commit)) => self.state_at(commit)?,
             (None, None) => {
-                return Err(Error::not_found(format!("no branch is called `{name}`: give --from to say where it begins")));
+                return Err(Error::not_found(format!(
+                    "no branch is called `{name}`: give --from to say where it begins"
+                )));
             }
         };
         let expected = at.map_or(Expected::Absent, Expected::Is);
@@ -87,7 +99,13 @@ impl Core {
     }
 
     /// Moves a branch to a result. A branch that is elsewhere is a conflict, unless it is forced or there already.
-    fn advance(self: &Arc<Self>, moves: &Moves, state: &State, force: bool, message: &str) -> Result<CommitId> {
+    fn advance(
+        self: &Arc<Self>,
+        moves: &Moves,
+        state: &State,
+        force: bool,
+        message: &str,
+    ) -> Result<CommitId> {
         let history = self.history()?;
         if let (Some(at), false) = (moves.at, force) {
             let there = self.state_of_commit(&at)?;

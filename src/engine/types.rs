@@ -37,7 +37,11 @@ impl EngineOptions {
         let store = var("TREEBOX_STORE")
             .or_else(|| var("XDG_DATA_HOME").map(|dir| dir.join("treebox")))
             .or_else(|| var("HOME").map(|dir| dir.join(".local/share/treebox")))
-            .ok_or_else(|| Error::invalid("no place for a store: set HOME, XDG_DATA_HOME or TREEBOX_STORE, or give --store"))?;
+            .ok_or_else(|| {
+                Error::invalid(
+                    "no place for a store: set HOME, XDG_DATA_HOME or TREEBOX_STORE, or give --store",
+                )
+            })?;
         Ok(Self::at(store))
     }
 

@@ -45,7 +45,8 @@ impl Core {
         if user.home.is_empty() {
             user.home = if uid == 0 { "/root".to_owned() } else { "/".to_owned() };
         }
-        let groups = if group.is_some() || uid != 0 { self.database(root, "/etc/group")? } else { String::new() };
+        let groups =
+            if group.is_some() || uid != 0 { self.database(root, "/etc/group")? } else { String::new() };
         match group {
             Some(group) => user.gid = group_id(&groups, group)?,
             None => {
@@ -66,7 +67,9 @@ impl Core {
         // A FIFO, a device or a directory of that name is no database (CVE-2024-9676).
         let Node::File { blob, size, .. } = entry.node else { return Ok(String::new()) };
         if size > MAX_DATABASE_BYTES {
-            return Err(Error::invalid(format!("{path} has {size} bytes, more than the {MAX_DATABASE_BYTES} that are searched")));
+            return Err(Error::invalid(format!(
+                "{path} has {size} bytes, more than the {MAX_DATABASE_BYTES} that are searched"
+            )));
         }
         Ok(String::from_utf8_lossy(&self.store.read_blob(&blob)?).into_owned())
     }
@@ -85,7 +88,11 @@ fn group_id(groups: &str, group: &str) -> Result<u32> {
         .map(|line| line.split(':').collect::<Vec<_>>())
         .find(|fields| fields.len() >= 3 && fields[0] == group)
         .and_then(|fields| fields[2].parse().ok())
-        .ok_or_else(|| Error::invalid(format!("the state's /etc/group has no group {group}: give a number, or a name it has")))
+        .ok_or_else(|| {
+            Error::invalid(format!(
+                "the state's /etc/group has no group {group}: give a number, or a name it has"
+            ))
+        })
 }
 
 fn supplementary(groups: &str, login: &str) -> Vec<u32> {
@@ -93,7 +100,8 @@ fn supplementary(groups: &str, login: &str) -> Vec<u32> {
         .lines()
         .filter_map(|line| {
             let fields: Vec<_> = line.split(':').collect();
-            let member = !login.is_empty() && fields.len() >= 4 && fields[3].split(',').any(|name| name == login);
+            let member =
+                !login.is_empty() && fields.len() >= 4 && fields[3].split(',').any(|name| name == login);
             if member { fields[2].parse().ok() } else { None }
         })
         .take(MAX_GROUPS)
