@@ -2,4 +2,5 @@
 
 pub mod disk;
 pub mod object;
+pub mod oci;
 pub mod store;
