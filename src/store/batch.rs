@@ -37,6 +37,30 @@ pub enum BlobPlaced {
     Known,
 }
 
+/// The bytes of a blob with their name, which is their hash.
+#[derive(Debug)]
+pub struct HashedBytes {
+    id: BlobId,
+    bytes: Vec<u8>,
+}
+
+impl HashedBytes {
+    /// Hashes bytes.
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self { id: BlobId::of(&bytes), bytes }
+    }
+
+    /// The blob's name.
+    pub fn id(&self) -> BlobId {
+        self.id
+    }
+
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 /// A blob whose bytes arrive as a stream.
 #[derive(Debug)]
 pub struct BlobWriter {
@@ -67,16 +91,25 @@ impl<'s> Batch<'s> {
     /// Adds a blob whose bytes are at hand. `meta` becomes the file's own where a plain user can set it, so that layers can link to it.
     pub fn put_blob(&self, bytes: &[u8], meta: Option<&Meta>) -> Result<BlobId, StoreError> {
         let id = BlobId::of(bytes);
+        self.put_named(id, bytes, meta)?;
+        Ok(id)
+    }
+
+    /// Adds a blob that was hashed before, by another thread for one.
+    pub fn put_hashed(&self, blob: &HashedBytes, meta: Option<&Meta>) -> Result<(), StoreError> {
+        self.put_named(blob.id, &blob.bytes, meta)
+    }
+
+    fn put_named(&self, id: BlobId, bytes: &[u8], meta: Option<&Meta>) -> Result<(), StoreError> {
         if !self.claim(&id)? {
-            return Ok(id);
+            return Ok(());
         }
         let path = self.blob_scratch(&id);
         let written = open_new(&path).and_then(|mut file| {
             file.write_all(bytes)?;
             dress(&file, meta)
         });
-        written.map_err(|error| self.unclaim(&id, DiskError::new("write", &path, error)))?;
-        Ok(id)
+        written.map_err(|error| self.unclaim(&id, DiskError::new("write", &path, error)))
     }
 
     /// Starts a blob whose bytes arrive as a stream.

@@ -19,7 +19,7 @@ mod layout;
 mod segment;
 mod store_error;
 
-pub use batch::{Batch, BlobPlaced, BlobWriter};
+pub use batch::{Batch, BlobPlaced, BlobWriter, HashedBytes};
 pub use blob::BlobReader;
 pub use layout::{FORMAT_VERSION, FormatError, Layout};
 pub use segment::{Catalog, Located, ObjectKind, Placed};

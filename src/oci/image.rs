@@ -1,0 +1,267 @@
+//! From a source to the list of its layers: indexes, manifests and configs read and checked, layers not yet.
+
+use std::fs::File;
+use std::io::{BufReader, Read, Write};
+use std::path::Path;
+
+use super::blobs::Parts;
+use super::config::{created_seconds, runtime_config};
+use super::decompress::{Decoder, Format};
+use super::digest::Digest;
+use super::document::{self, ConfigJson, Descriptor, DockerImageJson, ManifestJson, MediaType};
+use super::error::{ImportError, LayerError};
+use super::feed::LayerInput;
+use super::import::ImportOptions;
+use super::limits::{Limits, within};
+use super::section::Section;
+use super::select::{self, Chosen, full_name, unsupported};
+use super::source::{ImageSource, Reading};
+use crate::disk::{DiskError, create_new};
+use crate::object::{Config, Platform};
+
+const TAR_MEDIA_TYPE: &str = "application/vnd.oci.image.layer.v1.tar";
+
+/// An image whose layers are still to be read.
+#[derive(Debug)]
+pub(super) struct Image {
+    pub(super) layers: Vec<LayerInput>,
+    /// Whether names such as `.wh.x` are whiteouts.
+    pub(super) whiteouts: bool,
+    pub(super) config: Config,
+    pub(super) created_seconds: Option<i64>,
+    pub(super) name: Option<String>,
+    pub(super) raw_manifest: Option<Vec<u8>>,
+    pub(super) raw_config: Option<Vec<u8>>,
+}
+
+/// Finds the image. `scratch` is where a compressed archive is unpacked, once.
+pub(super) fn open(
+    source: &ImageSource,
+    scratch: &Path,
+    options: &ImportOptions,
+) -> Result<Image, ImportError> {
+    match source {
+        ImageSource::OciLayout { dir, reference } => {
+            open_oci(&Parts::Directory(dir.clone()), reference.as_deref(), options)
+        }
+        ImageSource::OciArchive { file, reference } => {
+            open_oci(&archive(file, scratch, &options.limits)?, reference.as_deref(), options)
+        }
+        ImageSource::DockerArchive { file, name } => {
+            open_docker(&archive(file, scratch, &options.limits)?, name.as_deref(), options)
+        }
+        ImageSource::Tar { file } => {
+            let layer = LayerInput {
+                name: file.display().to_string(),
+                section: Section::open(file)?,
+                digest: None,
+                diff_id: None,
+                media_type: TAR_MEDIA_TYPE.into(),
+            };
+            let mut config = Config::default();
+            if let Some(platform) = &options.platform {
+                config.platform = platform.clone();
+            }
+            Ok(Image {
+                layers: vec![layer],
+                whiteouts: false,
+                config,
+                created_seconds: None,
+                name: None,
+                raw_manifest: None,
+                raw_config: None,
+            })
+        }
+    }
+}
+
+fn open_oci(parts: &Parts, reference: Option<&str>, options: &ImportOptions) -> Result<Image, ImportError> {
+    let limits = &options.limits;
+    if !parts.has("index.json") {
+        let path = parts.path().to_owned();
+        return Err(ImportError::NotAnImage { path, reason: "it has no index.json".into() });
+    }
+    let index: ManifestJson = document::read(&parts.read("index.json", "index.json", limits)?, "index.json")?;
+    let manifests = index.manifests.ok_or_else(|| ImportError::Document {
+        what: "index.json".into(),
+        reason: "it lists no manifests".into(),
+    })?;
+    let Chosen { descriptor, name } =
+        select::choose(parts, manifests, reference, options.platform.as_ref(), limits)?;
+    let (manifest, raw_manifest) = select::manifest(parts, &descriptor, limits)?;
+    if manifest.artifact_type.as_ref().is_some_and(|text| !text.is_empty()) {
+        return Err(unsupported(&descriptor, "it is no container image but some other artifact"));
+    }
+    let (Some(config), Some(layers)) = (manifest.config, manifest.layers) else {
+        let reason = if manifest.fs_layers.is_some() {
+            "it is of Docker's schema 1: pull it again with a newer Docker"
+        } else {
+            "it has no config or no layers"
+        };
+        let what = format!("manifest {}", descriptor.digest);
+        return Err(ImportError::Document { what, reason: reason.into() });
+    };
+    if MediaType::of(&config.media_type) != MediaType::Config {
+        return Err(unsupported(&config, "it is no container image but some other artifact"));
+    }
+    let digest = Digest::require(&config.digest, "the digest of the config")?;
+    let raw_config = parts.read_checked(&digest, config.size, &format!("config {digest}"), limits)?;
+    let config: ConfigJson = document::read(&raw_config, &format!("config {digest}"))?;
+    let diff_ids = diff_ids(&config, layers.len(), limits)?;
+    let layers = layers.into_iter().zip(diff_ids).map(|(layer, diff_id)| oci_layer(parts, layer, diff_id));
+    let layers = layers.collect::<Result<_, _>>()?;
+    finish(layers, &config, name, Some(raw_manifest), raw_config, options)
+}
+
+fn oci_layer(parts: &Parts, layer: Descriptor, diff_id: Digest) -> Result<LayerInput, ImportError> {
+    let digest = Digest::require(&layer.digest, "the digest of a layer")?;
+    let kind = MediaType::of(&layer.media_type);
+    match kind {
+        MediaType::Layer => {}
+        MediaType::ForeignLayer if parts.has(&digest.blob_path()) => {}
+        MediaType::ForeignLayer => {
+            return Err(unsupported(
+                &layer,
+                "its bytes are not part of the image and are not fetched from elsewhere",
+            ));
+        }
+        MediaType::EncryptedLayer => {
+            return Err(unsupported(&layer, "encrypted layers cannot be read: decrypt the image first"));
+        }
+        _ => return Err(unsupported(&layer, "it is no layer that treebox knows")),
+    }
+    parts.layer(digest, layer.size, layer.media_type, diff_id)
+}
+
+fn open_docker(parts: &Parts, wanted: Option<&str>, options: &ImportOptions) -> Result<Image, ImportError> {
+    let limits = &options.limits;
+    let path = parts.path().to_owned();
+    if !parts.has("manifest.json") {
+        return Err(ImportError::NotAnImage { path, reason: "it has no manifest.json".into() });
+    }
+    let raw_manifest = parts.read("manifest.json", "manifest.json", limits)?;
+    let images: Vec<DockerImageJson> = document::read(&raw_manifest, "manifest.json")?;
+    let tags = |image: &DockerImageJson| image.repo_tags.clone().unwrap_or_default();
+    let available = || {
+        let names = images.iter().map(|image| tags(image).first().unwrap_or(&image.config).clone());
+        names.collect::<Vec<_>>().join(", ")
+    };
+    let image = match (wanted, images.as_slice()) {
+        (None, [image]) => image,
+        (None, []) => {
+            return Err(ImportError::NotAnImage { path, reason: "its manifest.json is empty".into() });
+        }
+        (None, _) => return Err(ImportError::SeveralImages { path, available: available() }),
+        (Some(wanted), images) => images
+            .iter()
+            .find(|image| {
+                image.config == wanted || tags(image).iter().any(|tag| full_name(tag) == full_name(wanted))
+            })
+            .ok_or_else(|| ImportError::NoSuchName {
+                path,
+                wanted: wanted.to_owned(),
+                available: available(),
+            })?,
+    };
+    let what = format!("config {}", image.config);
+    let raw_config = parts.read(&image.config, &what, limits)?;
+    let config: ConfigJson = document::read(&raw_config, &what)?;
+    let names = image.layers.clone().unwrap_or_default();
+    let diff_ids = diff_ids(&config, names.len(), limits)?;
+    let layers = names.into_iter().zip(diff_ids).map(|(name, diff_id)| {
+        let section = parts.require(&name, "a layer")?;
+        let media_type = TAR_MEDIA_TYPE.to_owned();
+        Ok(LayerInput { name, section, digest: None, diff_id: Some(diff_id), media_type })
+    });
+    let layers = layers.collect::<Result<_, ImportError>>()?;
+    let name = wanted.map(str::to_owned).or_else(|| tags(image).first().cloned());
+    finish(layers, &config, name, None, raw_config, options)
+}
+
+fn finish(
+    layers: Vec<LayerInput>,
+    config: &ConfigJson,
+    name: Option<String>,
+    raw_manifest: Option<Vec<u8>>,
+    raw_config: Vec<u8>,
+    options: &ImportOptions,
+) -> Result<Image, ImportError> {
+    let runtime = runtime_config(config);
+    if let Some(wanted) = &options.platform
+        && !same_kind(wanted, &runtime.platform)
+    {
+        return Err(ImportError::NoPlatform {
+            wanted: wanted.to_string(),
+            available: runtime.platform.to_string(),
+        });
+    }
+    Ok(Image {
+        layers,
+        whiteouts: true,
+        created_seconds: created_seconds(config),
+        config: runtime,
+        name,
+        raw_manifest,
+        raw_config: Some(raw_config),
+    })
+}
+
+fn same_kind(left: &Platform, right: &Platform) -> bool {
+    left.os == right.os && left.architecture == right.architecture
+}
+
+/// The digests of the tar archives, as many as layers; they are text in the config and anything may stand there.
+fn diff_ids(config: &ConfigJson, layers: usize, limits: &Limits) -> Result<Vec<Digest>, ImportError> {
+    within("layers", limits.layers, layers as u64, || "the number of layers".into())?;
+    let texts = config.rootfs.as_ref().and_then(|rootfs| rootfs.diff_ids.clone()).unwrap_or_default();
+    if texts.len() != layers {
+        return Err(ImportError::Mismatch {
+            what: "the image's list of layers".into(),
+            expected: format!("{} layers as its config says", texts.len()),
+            found: layers.to_string(),
+        });
+    }
+    texts.iter().map(|text| Digest::require(text, "a diff_id of the config")).collect()
+}
+
+/// The members of an archive. A compressed one is unpacked first: its members have no place that could be read at.
+fn archive(file: &Path, scratch: &Path, limits: &Limits) -> Result<Parts, ImportError> {
+    let section = Section::open(file)?;
+    let failed = |source| ImportError::Layer { layer: file.display().to_string(), source };
+    let mut head = Vec::new();
+    if section.len().is_some() {
+        let mut reader = section.reader().take(Format::SNIFF_BYTES as u64);
+        reader.read_to_end(&mut head).map_err(|error| failed(error.into()))?;
+        if Format::sniff(&head) == Format::Plain {
+            return Parts::of_archive(file, &section, limits);
+        }
+    }
+    let plain = scratch.join("archive.tar");
+    unpack_archive(&section, &plain, limits).map_err(failed)?;
+    let opened = Section::of(File::open(&plain).map_err(|error| DiskError::new("open", &plain, error))?);
+    let opened = opened.map_err(|error| DiskError::new("read", &plain, error))?;
+    // The open file is all that is needed; its name would be in the way of the batch.
+    std::fs::remove_file(&plain).map_err(|error| DiskError::new("remove", &plain, error))?;
+    Parts::of_archive(file, &opened, limits)
+}
+
+fn unpack_archive(section: &Section, plain: &Path, limits: &Limits) -> Result<(), LayerError> {
+    let mut output = create_new(plain).map_err(|error| LayerError::Store(error.into()))?;
+    let mut input = BufReader::with_capacity(1 << 17, section.reader());
+    let format = Format::sniff(std::io::BufRead::fill_buf(&mut input)?);
+    let mut reading = Reading(Decoder::new(format, input, limits)?);
+    let mut buffer = vec![0; 1 << 17];
+    let mut total = 0u64;
+    loop {
+        let count = reading.0.read(&mut buffer)?;
+        if count == 0 {
+            break;
+        }
+        total += count as u64;
+        within("total_bytes", limits.total_bytes, total, || "the size of the archive".into())?;
+        let written = output.write_all(&buffer[..count]);
+        written.map_err(|error| LayerError::Store(DiskError::new("write to", plain, error).into()))?;
+    }
+    reading.0.finish()?;
+    Ok(())
+}

@@ -1,0 +1,44 @@
+//! Images in: OCI layouts and archives, what `docker save` writes, and archives of a root file system.
+//!
+//! An import reads an image's documents, chooses one image, and turns its layers into one tree and the blobs of its files. Three kinds of
+//! threads work at once with bounded queues between them: one reads, checks digests and decompresses; one parses and edits the tree; some write
+//! small files.
+//!
+//! This room never extracts onto a file system, never runs or trusts anything in an image, never follows a link out of an image's
+//! directory or archive, never fetches, and never commits: the caller does. No type of the tar or image formats leaves it.
+//!
+//! # Invariants
+//! - Bytes that an image gives a digest or size for have that digest and size, or the import fails.
+//! - Everything an image's author chooses is bounded by [`Limits`].
+//! - Nothing outside panics this room: damaged input is an [`ImportError`].
+//! - The same image gives the same tree on every machine, whatever compression or archive it comes in.
+
+mod blobs;
+mod config;
+mod decompress;
+mod digest;
+mod document;
+mod error;
+mod feed;
+mod header;
+mod image;
+mod import;
+mod layer;
+mod limits;
+mod pax;
+mod section;
+mod select;
+mod source;
+mod tarball;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod unpack;
+mod writers;
+
+pub use digest::Digest;
+pub use error::{ImportError, LayerError};
+pub use import::{ImportOptions, Imported, LayerFacts, import};
+pub use limits::{LimitError, Limits};
+pub use source::ImageSource;

@@ -1,0 +1,3 @@
+//! Whole imports of archives and layouts made by code.
+
+mod speed;

@@ -1,0 +1,134 @@
+//! Layers into a tree and blobs: the reading thread, the parser (here) and the writing threads.
+//!
+//! # Invariants
+//! - Nothing is ever extracted onto a file system: entries become values, bodies become blobs.
+//! - Memory is bounded by the queues between the threads and by the number of entries, never by the size of the layers.
+
+use std::io::Write;
+use std::sync::mpsc;
+
+use super::error::{ImportError, LayerError};
+use super::feed::{self, CHUNKS_WAITING, Chunks, LayerInput, LayerSums};
+use super::layer::{Change, LayerChanges};
+use super::limits::{Limits, within};
+use super::tarball::{Tar, TarEntry, TarKind};
+use super::writers::{Closing, Writers};
+use crate::disk::DiskError;
+use crate::object::{Draft, NewNode};
+use crate::store::{Batch, HashedBytes};
+
+/// A file up to this size goes to a writer as a whole; a larger one is streamed by the parser itself.
+const WHOLE_FILE_BYTES: u64 = 2 << 20;
+
+/// What unpacking found besides the tree.
+#[derive(Debug, Default)]
+pub(super) struct Unpacked {
+    pub(super) sums: Vec<LayerSums>,
+    /// Entries in all layers.
+    pub(super) entries: u64,
+    /// Bytes of regular files in all layers.
+    pub(super) bytes: u64,
+}
+
+/// Applies all layers to the draft, lowest first.
+pub(super) fn unpack(
+    layers: &[LayerInput],
+    draft: &mut Draft<'_>,
+    batch: &Batch<'_>,
+    limits: &Limits,
+    whiteouts: bool,
+) -> Result<Unpacked, ImportError> {
+    let (chunks, messages) = mpsc::sync_channel(CHUNKS_WAITING);
+    let (recycle, recycled) = mpsc::channel();
+    let writers = Writers::new();
+    let threads = std::thread::available_parallelism().map_or(2, |count| count.get().clamp(2, 4));
+    let unpacked = std::thread::scope(|scope| {
+        scope.spawn(move || feed::run(layers, limits, &chunks, &recycled));
+        for _ in 0..threads {
+            scope.spawn(|| writers.work(batch));
+        }
+        let _closing = Closing(&writers);
+        let mut chunks = Chunks::new(messages, recycle);
+        let mut unpacked = Unpacked::default();
+        for (number, layer) in layers.iter().enumerate() {
+            let changes = LayerChanges::new(draft, number == 0, whiteouts);
+            let mut unpacking = Unpacking { batch, limits, writers: &writers, unpacked: &mut unpacked };
+            let done = unpacking.layer(&mut chunks, changes);
+            done.map_err(|source| ImportError::Layer { layer: layer.name.clone(), source })?;
+        }
+        Ok::<_, ImportError>(unpacked)
+    })?;
+    writers.finish()?;
+    Ok(unpacked)
+}
+
+struct Unpacking<'u, 'b> {
+    batch: &'u Batch<'b>,
+    limits: &'u Limits,
+    writers: &'u Writers,
+    unpacked: &'u mut Unpacked,
+}
+
+impl Unpacking<'_, '_> {
+    fn layer(&mut self, chunks: &mut Chunks, mut changes: LayerChanges<'_, '_>) -> Result<(), LayerError> {
+        let mut tar = Tar::new(&mut *chunks, self.limits);
+        while let Some(entry) = tar.next()? {
+            self.unpacked.entries += 1;
+            within("entries", self.limits.entries, self.unpacked.entries, || "the number of entries".into())?;
+            self.entry(&mut tar, entry, &mut changes)?;
+        }
+        // What follows the archive is part of the layer's digests.
+        let sums = tar.into_input().finish_layer()?;
+        self.unpacked.sums.push(sums);
+        changes.finish()
+    }
+
+    fn entry(
+        &mut self,
+        tar: &mut Tar<'_, &mut Chunks>,
+        entry: TarEntry,
+        changes: &mut LayerChanges<'_, '_>,
+    ) -> Result<(), LayerError> {
+        let TarEntry { path, meta, kind } = entry;
+        let place = changes.place(&path)?;
+        let change = match kind {
+            TarKind::Directory => Change::Directory(meta),
+            TarKind::HardLink { target } => Change::HardLink(target),
+            TarKind::Symlink { target } => Change::Leaf(meta, NewNode::Symlink { target }),
+            TarKind::Fifo => Change::Leaf(meta, NewNode::Fifo),
+            TarKind::Char { major, minor } => Change::Leaf(meta, NewNode::Char { major, minor }),
+            TarKind::Block { major, minor } => Change::Leaf(meta, NewNode::Block { major, minor }),
+            TarKind::File { size, regions } => {
+                self.unpacked.bytes = self.unpacked.bytes.saturating_add(size);
+                within("total_bytes", self.limits.total_bytes, self.unpacked.bytes, || {
+                    "the size of all files".into()
+                })?;
+                let blob = if !place.wants_bytes() {
+                    // A whiteout's body means nothing; its entry still has to be a file of some kind.
+                    HashedBytes::new(Vec::new()).id()
+                } else if size <= WHOLE_FILE_BYTES {
+                    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
+                    tar.copy_body(size, regions.as_deref(), |piece| {
+                        bytes.extend_from_slice(piece);
+                        Ok(())
+                    })?;
+                    let blob = HashedBytes::new(bytes);
+                    let id = blob.id();
+                    self.writers.put(blob, meta.clone())?;
+                    id
+                } else {
+                    let mut writer = self.batch.blob_writer()?;
+                    tar.copy_body(size, regions.as_deref(), |piece| {
+                        let written = writer.write_all(piece);
+                        written.map_err(|error| {
+                            LayerError::Store(DiskError::new("write to", self.batch.scratch(), error).into())
+                        })
+                    })?;
+                    self.batch.put_stream(writer, Some(&meta))?.0
+                };
+                Change::Leaf(meta, NewNode::File { blob, size, link: None })
+            }
+        };
+        changes.add(place, change)
+    }
+}

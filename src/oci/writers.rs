@@ -1,0 +1,109 @@
+//! The writing half of an import: threads that put small files into the batch while the archive is read on.
+//!
+//! # Invariants
+//! - The bytes that wait are bounded, so memory does not follow the image's size.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard};
+
+use crate::object::Meta;
+use crate::store::{Batch, HashedBytes, StoreError};
+
+/// How many bytes of files may wait for a writer.
+const BYTES_WAITING: usize = 24 << 20;
+/// How many files may wait for a writer.
+const FILES_WAITING: usize = 4096;
+
+/// The queue between the parser and the writers.
+pub(super) struct Writers {
+    queue: Mutex<Queue>,
+    /// Something to do, or the end.
+    filled: Condvar,
+    /// Something was done.
+    drained: Condvar,
+}
+
+#[derive(Default)]
+struct Queue {
+    jobs: VecDeque<(HashedBytes, Meta)>,
+    bytes: usize,
+    closed: bool,
+    failure: Option<StoreError>,
+}
+
+/// Closes the queue when it goes out of scope, so that no way out of the parser leaves writers waiting.
+pub(super) struct Closing<'w>(pub(super) &'w Writers);
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        self.0.lock().closed = true;
+        self.0.filled.notify_all();
+    }
+}
+
+impl Writers {
+    pub(super) fn new() -> Self {
+        Self { queue: Mutex::default(), filled: Condvar::new(), drained: Condvar::new() }
+    }
+
+    /// Hands a file to the writers; waits while too much waits already. Gives what went wrong with an earlier one.
+    pub(super) fn put(&self, blob: HashedBytes, meta: Meta) -> Result<(), StoreError> {
+        let mut queue = self.lock();
+        while queue.failure.is_none() && (queue.bytes >= BYTES_WAITING || queue.jobs.len() >= FILES_WAITING) {
+            queue = self.drained.wait(queue).expect("no holder panics");
+        }
+        if let Some(error) = queue.failure.take() {
+            return Err(error);
+        }
+        queue.bytes += blob.bytes().len();
+        queue.jobs.push_back((blob, meta));
+        drop(queue);
+        self.filled.notify_one();
+        Ok(())
+    }
+
+    /// One writer: works until the queue is closed and empty, or something fails.
+    pub(super) fn work(&self, batch: &Batch<'_>) {
+        while let Some((blob, meta)) = self.take() {
+            let written = batch.put_hashed(&blob, Some(&meta));
+            let mut queue = self.lock();
+            queue.bytes -= blob.bytes().len();
+            let wake = queue.bytes < BYTES_WAITING && queue.jobs.len() < FILES_WAITING;
+            if let Err(error) = written {
+                queue.failure.get_or_insert(error);
+                queue.jobs.clear();
+                queue.closed = true;
+                self.filled.notify_all();
+            }
+            drop(queue);
+            if wake {
+                self.drained.notify_one();
+            }
+        }
+    }
+
+    /// After all writers ended: whether all files were written.
+    pub(super) fn finish(self) -> Result<(), StoreError> {
+        match self.queue.into_inner().expect("no holder panics").failure {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    fn take(&self) -> Option<(HashedBytes, Meta)> {
+        let mut queue = self.lock();
+        loop {
+            if let Some(job) = queue.jobs.pop_front() {
+                return Some(job);
+            }
+            if queue.closed {
+                return None;
+            }
+            queue = self.filled.wait(queue).expect("no holder panics");
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().expect("no holder panics")
+    }
+}
