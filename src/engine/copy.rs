@@ -15,7 +15,7 @@ use crate::disk::exists;
 use crate::history::{BranchName, Expected, Head, RefEdit, RefName};
 use crate::object::{self, CommitId, Draft, Entry, Kind, Meta, Name, Node, Timestamp, TreePath, TreeSource};
 use crate::worktree::layer::{BuildOptions, LayerBuilder, plan_whole};
-use crate::worktree::scan::{Owners, ScanOptions, scan};
+use crate::worktree::scan::{Owners, ScanOptions, scan_path};
 
 impl Core {
     pub(super) fn copy_in(
@@ -47,7 +47,7 @@ impl Core {
                     ..ScanOptions::default()
                 };
                 let at = TreePath::parse(b"/x").expect("a constant path is valid");
-                scan(path, &batch, &mut alone, &at, &options)?;
+                scan_path(path, &batch, &mut alone, &at, &options)?;
                 // A path that ends in `/.` means what is in the directory, as with cp.
                 let contents = path.as_os_str().as_encoded_bytes().ends_with(b"/.");
                 let under = if into_directory && !contents { real.join(&last_name(path)?) } else { real };

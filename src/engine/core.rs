@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::catalog::IndexCatalog;
 use super::error::{Error, Result};
 use super::types::EngineOptions;
-use crate::disk::{create_dir_all_private, sweep};
+use crate::disk::{Durability, create_dir_all_private, sweep};
 use crate::history::History;
 use crate::index::Index;
 use crate::sandbox::Identity;
@@ -59,7 +59,15 @@ impl Core {
         if let Some(history) = self.history.get() {
             return Ok(history);
         }
-        let opened = History::open_or_init(&self.layout().history(), self.options.durability)?;
+        let opened = History::open_or_init(
+            &self.layout().history(),
+            crate::history::Options {
+                durability: match self.options.durability {
+                    Durability::Commit => crate::history::Durability::Commit,
+                    Durability::Batch => crate::history::Durability::Batch,
+                },
+            },
+        )?;
         Ok(self.history.get_or_init(|| opened))
     }
 

@@ -9,7 +9,7 @@ use crate::sandbox::probe;
 impl Core {
     pub(super) fn doctor(&self) -> Result<Vec<Finding>> {
         let scratch = Scratch::new(&self.layout().tmp())?;
-        let findings = probe::probe(scratch.path());
+        let findings = probe::all(scratch.path());
         Ok(findings
             .into_iter()
             .map(|finding| Finding {
@@ -20,9 +20,13 @@ impl Core {
                     probe::Outcome::Failed => Verdict::Failed,
                 },
                 detail: finding.detail,
-                cause: finding.cause,
-                fix: finding.fix,
+                cause: text(finding.cause),
+                fix: text(finding.fix),
             })
             .collect())
     }
+}
+
+fn text(text: String) -> Option<String> {
+    if text.is_empty() { None } else { Some(text) }
 }

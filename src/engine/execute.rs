@@ -338,8 +338,8 @@ impl Execution {
         }
         let seq = core.index.insert_run(&self.row(outcome, id, stdout, stderr))?;
         outcome.state = Some(if outcome.changed {
-            let origin = Origin { run: Some((seq, self.parent.clone())), ..Origin::default() };
-            State { core: Arc::clone(core), id, value: Arc::new(value), origin: Arc::new(origin) }
+            let origin = Origin::of_run(seq, self.parent.clone());
+            State { core: Arc::clone(core), id, value: Arc::new(value), origin }
         } else {
             self.parent.clone()
         });

@@ -14,7 +14,7 @@ use crate::index::ImageRecord;
 use crate::object::{self, Config, Draft, Meta, Node, Timestamp, TreeId, TreePath};
 use crate::oci::{self, ImageSource};
 use crate::worktree::host::{self, HostBase};
-use crate::worktree::scan::{Owners, ScanOptions, scan};
+use crate::worktree::scan::{Owners, ScanOptions, SkipReason, scan};
 
 impl ImportSource {
     /// Reads `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]`, `docker-archive:FILE[:NAME]`, `tar:FILE`, `dir:DIR`, `host[:PROGRAM,…]`, or a bare path,
@@ -40,16 +40,16 @@ impl ImportSource {
         if let Some(dir) = text.strip_prefix("dir:") {
             return Ok(Self::Directory(PathBuf::from(dir)));
         }
-        if let Some(source) = ImageSource::parse(text)? {
-            return Ok(Self::Image(source));
+        let is_typed =
+            ["oci:", "oci-archive:", "docker-archive:", "tar:"].iter().any(|kind| text.starts_with(kind));
+        if is_typed {
+            return Ok(Self::Image(ImageSource::parse(text)?));
         }
         let path = Path::new(text);
-        match ImageSource::detect(path)? {
-            Some(source) => Ok(Self::Image(source)),
-            None if path.is_dir() => Ok(Self::Directory(path.to_owned())),
-            None => Err(Error::invalid(format!(
-                "{text} is not an image, a tar archive or a directory: say what it is with oci:, oci-archive:, docker-archive:, tar: or dir:"
-            ))),
+        match ImageSource::detect(path) {
+            Ok(source) => Ok(Self::Image(source)),
+            Err(oci::ImportError::NotAnImage { .. }) if path.is_dir() => Ok(Self::Directory(path.to_owned())),
+            Err(error) => Err(error.into()),
         }
     }
 }
@@ -72,7 +72,7 @@ impl Core {
             ImportSource::Image(image) => {
                 let taken = oci::import(image, &mut batch, &self.store, &oci::ImportOptions::default())?;
                 let time_seconds = taken.created_seconds.unwrap_or(0).max(0);
-                let name = taken.name_hint.or_else(|| image.file_name());
+                let name = taken.name_hint.or_else(|| file_name(image.path()));
                 Taken {
                     root: taken.root,
                     config: taken.state.config,
@@ -95,14 +95,16 @@ impl Core {
                 let skipped = report
                     .skipped
                     .into_iter()
-                    .map(|(path, reason)| (path.to_string(), reason.to_string()))
+                    .map(|(path, reason)| (path.display().to_string(), skip_text(reason)))
                     .collect();
                 Taken { root, config: Config::default(), name, time_seconds: 0, skipped }
             }
             ImportSource::Host(programs) => {
                 let mut draft = Draft::empty(&self.store, Meta::root_owned(0o755, Timestamp::default()));
-                let base =
-                    if programs.is_empty() { HostBase::usual() } else { HostBase::of(programs.clone()) };
+                let mut base = HostBase::with_programs(programs.iter().cloned());
+                base.path = std::env::var_os("PATH")
+                    .map(|path| std::env::split_paths(&path).collect())
+                    .unwrap_or_default();
                 let report = host::build(&base, &batch, &mut draft)?;
                 let (root, _) = draft.finish(&mut batch)?;
                 Taken {
@@ -180,7 +182,15 @@ impl Core {
 impl ImportSource {
     fn describe(&self) -> String {
         match self {
-            Self::Image(image) => image.to_string(),
+            Self::Image(image) => {
+                let kind = match image {
+                    ImageSource::OciLayout { .. } => "oci",
+                    ImageSource::OciArchive { .. } => "oci-archive",
+                    ImageSource::DockerArchive { .. } => "docker-archive",
+                    ImageSource::Tar { .. } => "tar",
+                };
+                format!("{kind}:{}", image.path().display())
+            }
             Self::Directory(dir) => format!("dir:{}", dir.display()),
             Self::Host(programs) if programs.is_empty() => "host".to_owned(),
             Self::Host(programs) => format!("host:{}", programs.join(",")),
@@ -196,4 +206,20 @@ fn sanitized(name: &str) -> String {
         .collect();
     let name = name.trim_matches(|c: char| !c.is_ascii_alphanumeric());
     if name.is_empty() { "image".to_owned() } else { name.to_owned() }
+}
+
+/// A file's name without the endings that say it is an archive.
+fn file_name(path: &Path) -> Option<String> {
+    let name = path.file_name()?.to_string_lossy().into_owned();
+    let stem = name.split(".tar").next().unwrap_or(&name);
+    Some(stem.trim_end_matches(".tgz").to_owned())
+}
+
+fn skip_text(reason: SkipReason) -> String {
+    match reason {
+        SkipReason::Excluded => "it is excluded",
+        SkipReason::Vanished => "it was removed meanwhile",
+        SkipReason::OtherFileSystem => "it is on another file system",
+    }
+    .to_owned()
 }

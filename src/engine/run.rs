@@ -112,7 +112,7 @@ impl Core {
                 // Read for its error, which says what is missing.
                 self.store.root(&value.root)?;
             }
-            let origin = Arc::new(Origin { run: Some((record.seq, parent.clone())), ..Origin::default() });
+            let origin = Origin::of_run(record.seq, parent.clone());
             State { core: Arc::clone(self), id: record.result, value, origin }
         };
         Ok(Outcome {

@@ -11,7 +11,7 @@ use crate::object::{
     TreeId, TreePath,
 };
 use crate::sandbox::{DEFAULT_PATH, Identity, IdentityChoice};
-use crate::worktree::scan::{Owners, ScanOptions, scan};
+use crate::worktree::scan::{Owners, ScanOptions, scan_path};
 
 /// A command resolved against the state it runs on.
 #[derive(Debug, Clone)]
@@ -146,7 +146,7 @@ impl Core {
             let dest = TreePath::parse(dest.as_bytes()).map_err(|error| Error::invalid(error.to_string()))?;
             let mut alone = Draft::empty(&self.store, Meta::root_owned(0o755, Default::default()));
             let options = ScanOptions { owners: Owners::AllRoot, ..ScanOptions::default() };
-            scan(source, &batch, &mut alone, &dest_in_alone(), &options)?;
+            scan_path(source, &batch, &mut alone, &dest_in_alone(), &options)?;
             let brought = walk(&mut alone, &dest_in_alone())?;
             for (below, meta, node) in brought {
                 let path = below.names()[1..].iter().fold(dest.clone(), |path, name| path.join(name));

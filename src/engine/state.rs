@@ -23,6 +23,13 @@ pub(super) struct Origin {
     pub(super) run: Option<(i64, State)>,
 }
 
+impl Origin {
+    /// The origin of a run's result.
+    pub(super) fn of_run(seq: i64, parent: State) -> Arc<Self> {
+        Arc::new(Self { commit: Mutex::new(None), run: Some((seq, parent)) })
+    }
+}
+
 impl Drop for Origin {
     fn drop(&mut self) {
         // Chains of thousands of runs are taken apart one by one: dropping them nested would use up the stack.

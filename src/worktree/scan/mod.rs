@@ -113,6 +113,20 @@ pub fn scan(
     })
 }
 
+/// Reads whatever is at a host path: [`scan`] for a directory, [`scan_file`] for anything else.
+pub fn scan_path(
+    path: &Path,
+    batch: &Batch<'_>,
+    draft: &mut Draft<'_>,
+    at: &TreePath,
+    options: &ScanOptions,
+) -> Result<ScanReport, ScanError> {
+    match scan(path, batch, draft, at, options) {
+        Err(ScanError::NotADirectory { .. }) => scan_file(path, batch, draft, at, options),
+        other => other,
+    }
+}
+
 /// Reads one host file that is not a directory, of any kind, into a draft at `at`.
 ///
 /// Whatever the draft had there is replaced. The directory that is to hold `at` must be in the draft.
