@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 
-use super::git::{Local, OldValue, Step, TransactionError};
-use super::sync;
+use super::git::{HeadTarget, Local, OldValue, Step, TransactionError};
 use super::{GitError, History, HistoryError, RefKind, RefName, Who};
+use super::{reflog, sync};
 use crate::object::CommitId;
 
 /// What a ref must be for an edit of it to happen.
@@ -118,7 +118,7 @@ impl History {
         log: bool,
     ) -> Result<(), EditError> {
         self.refuse_after_failed_sync()?;
-        let message = super::reflog::one_line(message);
+        let message = reflog::one_line(message);
         let git = self.git.local();
         let mut tries = 0;
         loop {
@@ -133,7 +133,8 @@ impl History {
             // The new value is on disk before it gets its name: a power cut must not leave an empty ref.
             let before_commit = || -> Result<(), HistoryError> {
                 self.must_sync(locks.iter().cloned());
-                self.settle()
+                self.settle()?;
+                if log { self.log_head(&git, &steps, &message, who) } else { Ok(()) }
             };
             match git.transact(&steps, &message, who, log, before_commit) {
                 Ok(()) => {
@@ -156,6 +157,20 @@ impl History {
                     }
                 }
             }
+        }
+    }
+
+    /// Writes HEAD's line when the branch that is checked out moves, as Git does. Git's library would do it too, but
+    /// only by taking the locks of HEAD and the branch in the order opposite to stock git's: both would wait in vain.
+    fn log_head(&self, git: &Local, steps: &[Step], message: &str, who: &Who) -> Result<(), HistoryError> {
+        let Ok(HeadTarget::Ref(head)) = git.head() else {
+            return Ok(());
+        };
+        match steps.iter().find(|step| step.full == head) {
+            Some(step) => {
+                reflog::append(self, "HEAD", &reflog::line(step.old.commit(), step.new, who, message))
+            }
+            None => Ok(()),
         }
     }
 
@@ -245,7 +260,6 @@ impl History {
                 paths.push(self.directory.join("packed-refs"));
             }
         }
-        paths.push(self.log_path("HEAD"));
         paths
     }
 
@@ -267,5 +281,5 @@ impl History {
     }
 }
 
-/// Each try waits for locks as long as Git's library does, 100 ms.
-const MAX_TRIES: usize = 3;
+/// Each try waits for locks as long as stock git does, 100 ms.
+const MAX_TRIES: usize = 10;

@@ -86,7 +86,8 @@ impl History {
             Head::Branch { name, .. } => format!("ref: {}{name}\n", RefKind::Branch.prefix()),
             Head::Detached(commit) => format!("{commit}\n"),
         };
-        if let Some(new) = to.commit() {
+        let new = to.commit();
+        if new.is_some() {
             let old = from.as_ref().and_then(Head::commit);
             let moved = || {
                 let from = from.as_ref().map_or_else(|| "(unknown)".to_owned(), Head::label);

@@ -21,7 +21,7 @@ impl History {
         self.edit_locked(&[make], "", who, false)?;
         let message = format!("Branch: renamed {} to {}", old.full(), new.full());
         self.move_log(&old, &new)?;
-        reflog::append(self, &new.full(), &reflog::line(Some(commit), commit, who, &message))?;
+        reflog::append(self, &new.full(), &reflog::line(Some(commit), Some(commit), who, &message))?;
         if matches!(&head, Head::Branch { name, .. } if name == from) {
             let head = Head::Branch { name: to.clone(), commit: Some(commit) };
             self.switch_head(&head, Some(&message), who)?;
