@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 
 use super::git::{HeadTarget, Local, OldValue, Step, TransactionError};
+use super::journal::Lock;
 use super::{GitError, History, HistoryError, RefKind, RefName, Who};
 use super::{reflog, sync};
 use crate::object::CommitId;
@@ -96,22 +97,23 @@ impl History {
     /// where it should go is left alone.
     pub fn edit(&self, edits: &[RefEdit], message: &str, who: &Who) -> Result<(), EditError> {
         self.settle()?;
-        let _lock = self.lock()?;
-        self.edit_locked(edits, message, who, true)
+        let lock = self.lock()?;
+        self.edit_locked(&lock, edits, message, who, true)
     }
 
     /// Deletes a ref and its log; says where it was.
     pub fn delete(&self, name: &RefName, expected: Expected, who: &Who) -> Result<CommitId, EditError> {
         self.settle()?;
-        let _lock = self.lock()?;
+        let lock = self.lock()?;
         let found = self.read_ref(name)?.ok_or_else(|| EditError::NoSuchRef(name.clone()))?;
-        self.edit_locked(&[RefEdit { name: name.clone(), expected, new: None }], "", who, true)?;
+        self.edit_locked(&lock, &[RefEdit { name: name.clone(), expected, new: None }], "", who, true)?;
         Ok(found)
     }
 
     /// [`edit`](Self::edit) under the lock. `log` says whether logs are written.
     pub(super) fn edit_locked(
         &self,
+        lock: &Lock,
         edits: &[RefEdit],
         message: &str,
         who: &Who,
@@ -126,6 +128,9 @@ impl History {
             if steps.is_empty() {
                 return Ok(());
             }
+            let files: &[&str] =
+                if steps.iter().any(|step| step.new.is_none()) { &["packed-refs"] } else { &[] };
+            lock.note(self, &steps, files, &message, who)?;
             let mut touched = self.paths_of(&steps);
             let locks =
                 steps.iter().filter(|step| step.new.is_some()).map(|step| self.lock_path_of(&step.full));
