@@ -148,6 +148,10 @@ impl History {
                     return Ok(self.settle()?);
                 }
                 Err(TransactionError::Sync(error)) => return Err(error.into()),
+                Err(TransactionError::Half(source)) => {
+                    lock.keep_note();
+                    return Err(self.git_error("moving refs", source).into());
+                }
                 // Stock git moved a ref, or holds a lock. Its lock may also be a dead process's.
                 Err(TransactionError::Git(source)) => {
                     tries += 1;

@@ -91,7 +91,10 @@ pub(super) struct Step {
 
 /// Why refs were not moved.
 pub(super) enum TransactionError {
+    /// None of them was.
     Git(GitError),
+    /// Some may have been.
+    Half(GitError),
     Sync(HistoryError),
 }
 
@@ -212,7 +215,7 @@ impl Local {
         before_commit().map_err(TransactionError::Sync)?;
         let signature = who.signature();
         let signature = gix::actor::SignatureRef::from_bytes(signature.as_bytes()).map_err(git)?;
-        prepared.commit(Some(signature)).map_err(git)?;
+        prepared.commit(Some(signature)).map_err(|error| TransactionError::Half(wrong(error)))?;
         Ok(())
     }
 

@@ -6,19 +6,27 @@
 //! The note is text: a first line, then `who` and `why`, then per ref `ref OLD NEW NAME` (40 hex digits, zeros for
 //! "not there"), per other file that is locked `file NAME`, and `end`. One that does not end was never acted on.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io::Read as _;
 use std::os::unix::fs::FileExt as _;
+use std::time::Duration;
 
 use super::git::Step;
 use super::{Durability, EditError, Expected, History, HistoryError, RefEdit, RefName, Who, sync};
 use crate::object::CommitId;
 
+/// Opening must not wait for long; the next edit recovers as well.
+const RECOVERY_TRIES: usize = 4;
+
 const FIRST_LINE: &str = "treebox history edit 1";
 const NOTHING: CommitId = CommitId::from_bytes([0; 20]);
 
 /// The kernel's lock on the history, with the note in it. Both end when it is dropped.
-pub(super) struct Lock(File);
+pub(super) struct Lock {
+    file: File,
+    keep: Cell<bool>,
+}
 
 /// A change that a dead process began.
 struct Note {
@@ -50,16 +58,25 @@ impl Lock {
         }
         text.push_str("end\n");
         let durable = steps.len() > 1 && history.durability() == Durability::Commit;
-        let written = self.0.set_len(0).and_then(|()| self.0.write_all_at(text.as_bytes(), 0));
-        let written = written.and_then(|()| if durable { self.0.sync_all() } else { Ok(()) });
+        let written = self.file.set_len(0).and_then(|()| self.file.write_all_at(text.as_bytes(), 0));
+        let written = written.and_then(|()| if durable { self.file.sync_all() } else { Ok(()) });
         written.map_err(|source| HistoryError::io("writing", &history.lock_path, source))
+    }
+}
+
+impl Lock {
+    /// Leaves the note for the next holder: the change failed when it had begun.
+    pub(super) fn keep_note(&self) {
+        self.keep.set(true);
     }
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // A note that stays is acted on by the next holder, who will find everything done.
-        let _ = self.0.set_len(0);
+        if !self.keep.get() {
+            // A note that stays is acted on by the next holder, who will find everything done.
+            let _ = self.file.set_len(0);
+        }
     }
 }
 
@@ -71,7 +88,7 @@ impl History {
         let mut text = String::new();
         // What is not text is no note.
         let _ = file.read_to_string(&mut text);
-        let lock = Lock(file);
+        let lock = Lock { file, keep: Cell::new(false) };
         if let Some(note) = parse(&text) {
             self.finish(&lock, &note)?;
         }
@@ -80,9 +97,18 @@ impl History {
 
     /// Finishes what a dead process began. Called when a history is opened: one look at the lock file.
     pub(super) fn recover(&self) -> Result<(), EditError> {
-        let left = std::fs::metadata(&self.lock_path).is_ok_and(|metadata| metadata.len() > 0);
-        // A living process may hold it just now. It needs no help, and opening must not wait for it.
-        if left && sync::is_unlocked(&self.lock_path) { self.lock().map(drop) } else { Ok(()) }
+        for _ in 0..RECOVERY_TRIES {
+            if std::fs::metadata(&self.lock_path).map_or(0, |metadata| metadata.len()) == 0 {
+                return Ok(());
+            }
+            if sync::is_unlocked(&self.lock_path) {
+                return self.lock().map(drop);
+            }
+            // Held by a living process, which needs no help, or for an instant by a child that a program with threads is about to
+            // start: it has the lock until it executes.
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Ok(())
     }
 
     fn finish(&self, lock: &Lock, note: &Note) -> Result<(), EditError> {
