@@ -96,7 +96,7 @@ fn a_layer_that_is_not_what_its_digests_say_is_refused_and_nothing_stays_behind(
     // The diff_id is another archive's.
     let wrong_inside = OciImage::of_stored(&[(other.clone(), gzip(&plain))]);
     // The blob is another one of the same length.
-    let mut wrong_outside = OciImage::of(&[plain.clone()]);
+    let mut wrong_outside = OciImage::of(std::slice::from_ref(&plain));
     for blob in wrong_outside.blobs.values_mut() {
         *blob = other.clone();
     }
@@ -300,8 +300,8 @@ fn no_link_leads_out_of_a_layout() {
     for depth in ["blobs/sha256/file", "blobs/sha256", "blobs"] {
         let place = Place::new();
         let elsewhere = place.path("elsewhere");
-        OciImage::of(&[secret.clone()]).write_layout(&elsewhere);
-        OciImage::of(&[secret.clone()]).write_layout(&place.path("layout"));
+        OciImage::of(std::slice::from_ref(&secret)).write_layout(&elsewhere);
+        OciImage::of(std::slice::from_ref(&secret)).write_layout(&place.path("layout"));
         if depth.ends_with("file") {
             for entry in std::fs::read_dir(place.path("layout/blobs/sha256")).unwrap() {
                 let path = entry.unwrap().path();

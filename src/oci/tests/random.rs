@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
+use super::super::entry::TarKind;
 use super::super::limits::Limits;
-use super::super::tarball::{Tar, TarKind};
+use super::super::tarball::Tar;
 use super::super::testing::{Place, TarMaker, gzip};
 
-fn read(bytes: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, super::super::LayerError> {
+type PathAndBody = (Vec<u8>, Vec<u8>);
+
+fn read(bytes: &[u8]) -> Result<Vec<PathAndBody>, super::super::LayerError> {
     let limits = Limits { file_bytes: 1 << 20, ..Limits::default() };
     let mut tar = Tar::new(bytes, &limits);
     let mut found = Vec::new();
