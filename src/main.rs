@@ -1,1 +1,5 @@
-fn main() {}
+//! The `treebox` executable.
+
+fn main() {
+    treebox::worker::hook();
+}

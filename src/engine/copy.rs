@@ -1,0 +1,268 @@
+//! Host files into states and out of them.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::core::Core;
+use super::error::{Error, Result};
+use super::naming::Made;
+use super::refs::who;
+use super::spec::{place, walk};
+use super::state::{Origin, State};
+use super::types::{Committed, CopySource, Written};
+use crate::disk::exists;
+use crate::history::{BranchName, Expected, Head, RefEdit, RefName};
+use crate::object::{self, CommitId, Draft, Entry, Kind, Meta, Name, Node, Timestamp, TreePath, TreeSource};
+use crate::worktree::layer::{BuildOptions, LayerBuilder, plan_whole};
+use crate::worktree::scan::{Owners, ScanOptions, scan_path};
+
+impl Core {
+    pub(super) fn copy_in(
+        self: &Arc<Self>,
+        source: &CopySource<'_>,
+        branch: &str,
+        dest: &TreePath,
+    ) -> Result<Committed> {
+        let (branch, tip) = self.branch_tip(branch)?;
+        let parent = self.state_at(tip)?;
+        let mut batch = self.store.batch()?;
+        let root = self.store.root(&parent.tree())?;
+        let mut draft = Draft::from_root(&self.store, parent.tree(), root.clone());
+        // As with cp: into a directory that is there, else under that name.
+        let into_directory =
+            matches!(self.find(&parent, dest, true), Ok((_, entry)) if entry.node.kind() == Kind::Directory);
+        let real = match self.find(&parent, dest, true) {
+            Ok((real, _)) => real,
+            Err(_) => self.real_parent(&parent, dest)?,
+        };
+        let text;
+        match source {
+            CopySource::Path(path) => {
+                text = path.display().to_string();
+                let mut alone = Draft::empty(&self.store, Meta::root_owned(0o755, Timestamp::default()));
+                let options = ScanOptions {
+                    owners: Owners::for_caller(),
+                    exclude_directories: vec![self.layout().root().to_owned()],
+                    ..ScanOptions::default()
+                };
+                let at = TreePath::parse(b"/x").expect("a constant path is valid");
+                scan_path(path, &batch, &mut alone, &at, &options)?;
+                // A path that ends in `/.` means what is in the directory, as with cp.
+                let contents = path.as_os_str().as_encoded_bytes().ends_with(b"/.");
+                let under = if into_directory && !contents { real.join(&last_name(path)?) } else { real };
+                for (below, meta, node) in walk(&mut alone, &at)? {
+                    let path = below.names()[1..].iter().fold(under.clone(), |path, name| path.join(name));
+                    place(&mut draft, &path, &meta, &node)?;
+                }
+            }
+            CopySource::State(state, path) => {
+                text = format!("{}:{path}", state.id().short());
+                let (found, entry) = self.find(state, path, false)?;
+                let under = match (into_directory, found.split_last()) {
+                    (true, Some((_, name))) => real.join(name),
+                    _ => real,
+                };
+                self.graft(&mut draft, &under, &entry)?;
+            }
+            CopySource::Tar(_) => {
+                return Err(Error::Unsupported("reading a tar stream into a branch is not supported yet: unpack it and copy the directory".into()));
+            }
+        }
+        let (root, _) = draft.finish(&mut batch)?;
+        let value = object::State { root, config: parent.config().clone() };
+        if value.id() == parent.id() {
+            return Ok(Committed { state: parent, commit: tip, changed: false, changes: Default::default() });
+        }
+        let id = batch.put_state(&value)?;
+        batch.commit()?;
+        let changes = self.count_changes(&parent.tree(), &root)?;
+        let state =
+            State { core: Arc::clone(self), id, value: Arc::new(value), origin: Arc::new(Origin::default()) };
+        let made = Made { kind: "cp", message: format!("cp {text} {dest}"), root_time_seconds: 0 };
+        let commit = self.commit_made(&state, &[tip], &made)?;
+        let edit = RefEdit { name: RefName::Branch(branch), expected: Expected::Is(tip), new: Some(commit) };
+        self.history()?.edit(&[edit], &made.message, &who())?;
+        Ok(Committed { state, commit, changed: true, changes })
+    }
+
+    /// A branch by name, or the current one for `HEAD`, and where it is.
+    fn branch_tip(&self, name: &str) -> Result<(BranchName, CommitId)> {
+        let history = self.history()?;
+        if matches!(name, "" | "HEAD" | "@") {
+            return match history.head()? {
+                Head::Branch { name, commit: Some(commit) } => Ok((name, commit)),
+                _ => Err(Error::invalid(
+                    "HEAD is on no branch that could take a commit: switch to one, or name one",
+                )),
+            };
+        }
+        let tip = match BranchName::new(name) {
+            Ok(branch) => history.read_ref(&RefName::Branch(branch.clone()))?.map(|commit| (branch, commit)),
+            Err(_) => None,
+        };
+        tip.ok_or_else(|| {
+            Error::invalid(format!("`{name}` is no branch: files can only be copied into a branch, so make one with `treebox branch NAME {name}`"))
+        })
+    }
+
+    /// The path with everything but its last name resolved; missing directories are taken as written.
+    fn real_parent(&self, state: &State, path: &TreePath) -> Result<TreePath> {
+        let Some((parent, name)) = path.split_last() else { return Ok(path.clone()) };
+        let real = match self.find(state, &parent, true) {
+            Ok((real, _)) => real,
+            Err(_) => self.real_parent(state, &parent)?,
+        };
+        Ok(real.join(name))
+    }
+
+    /// Places an entry with everything below it.
+    fn graft(&self, draft: &mut Draft<'_>, at: &TreePath, entry: &Entry) -> Result<()> {
+        let node = match &entry.node {
+            Node::Directory { tree, .. } => {
+                place(draft, at, &entry.meta, &None)?;
+                for (name, child) in self.store.tree(tree)?.into_entries() {
+                    self.graft(draft, &at.join(&name), &child)?;
+                }
+                return Ok(());
+            }
+            Node::File { blob, size, .. } => object::NewNode::File { blob: *blob, size: *size, link: None },
+            Node::Symlink { target } => object::NewNode::Symlink { target: target.clone() },
+            Node::Fifo => object::NewNode::Fifo,
+            Node::Socket => object::NewNode::Socket,
+            Node::Char { major, minor } => object::NewNode::Char { major: *major, minor: *minor },
+            Node::Block { major, minor } => object::NewNode::Block { major: *major, minor: *minor },
+        };
+        place(draft, at, &entry.meta, &Some(node))
+    }
+
+    pub(super) fn copy_out(&self, state: &State, path: &TreePath, dest: &Path) -> Result<Written> {
+        let (real, entry) = self.find(state, path, false)?;
+        let name = real.split_last().map(|(_, name)| name.clone());
+        let dest = match (dest.is_dir(), name) {
+            (true, Some(name)) => dest.join(name.as_os_str()),
+            (true, None) => return self.checkout_to(state, path, dest),
+            (false, _) => dest.to_owned(),
+        };
+        if exists(&dest)? && (dest.is_dir() || entry.node.kind() == Kind::Directory) {
+            return Err(Error::Conflict(format!(
+                "{} is already there: remove it or give another place",
+                dest.display()
+            )));
+        }
+        let parent = dest.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        if entry.node.kind() == Kind::Directory {
+            std::fs::create_dir(&dest).map_err(|error| Error::disk("create directory", &dest, error))?;
+            return self.write_directory(&entry, &dest);
+        }
+        // Made beside its place and renamed, so that an existing file is replaced as a whole and never written through a link.
+        let made = tempdir_in(parent)?;
+        let result = self.write_entry(&entry, &made).and_then(|written| {
+            std::fs::rename(made.join("x"), &dest)
+                .map_err(|error| Error::disk("rename into place", &dest, error))?;
+            Ok(written)
+        });
+        let _ = crate::disk::remove_tree(&made);
+        result
+    }
+
+    pub(super) fn checkout_to(&self, state: &State, path: &TreePath, dest: &Path) -> Result<Written> {
+        let (real, entry) = self.find(state, path, true)?;
+        if entry.node.kind() != Kind::Directory {
+            return Err(Error::invalid(format!(
+                "{real} is a {}: `treebox cp` copies single files",
+                entry.node.kind().as_str()
+            )));
+        }
+        match std::fs::read_dir(dest) {
+            Ok(mut listing) => {
+                if listing.next().is_some() {
+                    return Err(Error::Conflict(format!(
+                        "{} is not empty: give a new or empty directory",
+                        dest.display()
+                    )));
+                }
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                std::fs::create_dir_all(dest)
+                    .map_err(|error| Error::disk("create directory", dest, error))?;
+            }
+            Err(error) => return Err(Error::disk("list", dest, error)),
+        }
+        self.write_directory(&entry, dest)
+    }
+
+    fn host_options(&self) -> BuildOptions {
+        // As real root every owner can be given; a plain user's files are the user's own.
+        let mapped_ids = if nix::unistd::geteuid().is_root() { u32::MAX } else { 1 };
+        BuildOptions { objects: self.layout().objects(), mapped_ids, redirects: false, links: false }
+    }
+
+    fn write_directory(&self, entry: &Entry, dest: &Path) -> Result<Written> {
+        let mut builder = LayerBuilder::new(dest, self.host_options())?;
+        let mut failed = None;
+        let planned = plan_whole(&self.store, entry, &mut |entry| {
+            builder.add(&entry).map_err(|error| {
+                failed = Some(error);
+                object::SourceError("writing stopped".into())
+            })
+        });
+        if let Some(error) = failed {
+            return Err(error.into());
+        }
+        planned?;
+        let built = builder.finish()?;
+        let skipped = built
+            .skipped
+            .into_iter()
+            .map(|(path, reason)| (String::from_utf8_lossy(&path).into_owned(), reason))
+            .collect();
+        Ok(Written { entries: built.entries, skipped })
+    }
+
+    /// Writes one entry that is no directory as `x` in a directory.
+    fn write_entry(&self, entry: &Entry, dir: &Path) -> Result<Written> {
+        let mut entries = Vec::new();
+        plan_whole(&self.store, entry, &mut |entry| {
+            entries.push(entry);
+            Ok(())
+        })?;
+        let mut builder = LayerBuilder::new(dir, self.host_options())?;
+        for mut entry in entries {
+            entry.path = b"x".to_vec();
+            if let crate::worktree::layer::LayerNode::File { link, .. } = &mut entry.node {
+                *link = None;
+            }
+            builder.add(&entry)?;
+        }
+        let built = builder.finish()?;
+        let skipped = built
+            .skipped
+            .into_iter()
+            .map(|(path, reason)| (String::from_utf8_lossy(&path).into_owned(), reason))
+            .collect();
+        Ok(Written { entries: built.entries, skipped })
+    }
+
+    pub(super) fn write_tar(&self, _state: &State, _path: &TreePath, _out: &mut dyn Write) -> Result<()> {
+        Err(Error::Unsupported("writing a tar stream is not supported yet: give a host path".into()))
+    }
+}
+
+fn last_name(path: &Path) -> Result<Name> {
+    let real;
+    let name = match path.file_name() {
+        Some(name) => name,
+        None => {
+            real = std::fs::canonicalize(path).map_err(|error| Error::disk("find", path, error))?;
+            real.file_name().unwrap_or_default()
+        }
+    };
+    Name::new(name.as_encoded_bytes()).map_err(|error| Error::invalid(error.to_string()))
+}
+
+fn tempdir_in(parent: &Path) -> Result<PathBuf> {
+    let path = parent.join(format!(".treebox-{}-{}", std::process::id(), super::core::now_ms()));
+    std::fs::create_dir(&path).map_err(|error| Error::disk("create directory", &path, error))?;
+    Ok(path)
+}

@@ -1,0 +1,178 @@
+//! The engine's inside: everything that both faces share.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::catalog::IndexCatalog;
+use super::error::{Error, Result};
+use super::types::EngineOptions;
+use crate::disk::{Durability, create_dir_all_private, sweep};
+use crate::history::History;
+use crate::index::Index;
+use crate::sandbox::Identity;
+use crate::store::{Layout, Store};
+use crate::worker::{Session, Worker, WorkerOptions};
+
+/// Idle sessions that are kept for the next run.
+const MAX_IDLE_SESSIONS: usize = 8;
+
+/// One open store and, once something runs, its worker.
+pub(crate) struct Core {
+    pub(super) store: Store,
+    pub(super) index: Arc<Index>,
+    pub(super) options: EngineOptions,
+    history: OnceLock<History>,
+    worker: Mutex<Option<Arc<Worker>>>,
+    idle: Mutex<Vec<Session>>,
+}
+
+impl Core {
+    pub(super) fn open(options: EngineOptions) -> Result<Arc<Self>> {
+        if options.store.to_str().is_none() {
+            return Err(Error::invalid(format!(
+                "the store's path {} is not UTF-8: choose another with --store",
+                options.store.display()
+            )));
+        }
+        let root = absolute(&options.store)?;
+        let layout = Layout::open_or_create(&root)?;
+        sweep(&layout.tmp())?;
+        let index = Arc::new(open_index(&layout)?);
+        let store = Store::open(layout, Arc::new(IndexCatalog(Arc::clone(&index))), options.durability)?;
+        Ok(Arc::new(Self {
+            store,
+            index,
+            options,
+            history: OnceLock::new(),
+            worker: Mutex::new(None),
+            idle: Mutex::new(Vec::new()),
+        }))
+    }
+
+    pub(super) fn layout(&self) -> &Layout {
+        self.store.layout()
+    }
+
+    /// The history, opened when it is first needed: library runs that name nothing never need it.
+    pub(super) fn history(&self) -> Result<&History> {
+        if let Some(history) = self.history.get() {
+            return Ok(history);
+        }
+        let opened = History::open_or_init(
+            &self.layout().history(),
+            crate::history::Options {
+                durability: match self.options.durability {
+                    Durability::Commit => crate::history::Durability::Commit,
+                    Durability::Batch => crate::history::Durability::Batch,
+                },
+            },
+        )?;
+        Ok(self.history.get_or_init(|| opened))
+    }
+
+    /// The worker, started when it is first needed.
+    pub(super) fn worker(&self) -> Result<Arc<Worker>> {
+        let mut slot = self.worker.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(worker) = slot.as_ref() {
+            return Ok(Arc::clone(worker));
+        }
+        let program = self.worker_program()?;
+        let worker = Worker::start(&WorkerOptions { program, identity: self.options.identity })?;
+        let worker = Arc::new(worker);
+        *slot = Some(Arc::clone(&worker));
+        Ok(worker)
+    }
+
+    /// A session of the worker that nobody else uses.
+    pub(super) fn session(&self) -> Result<Session> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        match idle {
+            Some(session) => Ok(session),
+            None => Ok(self.worker()?.session()?),
+        }
+    }
+
+    /// Gives a session back that has no request under way.
+    pub(super) fn release(&self, session: Session) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < MAX_IDLE_SESSIONS {
+            idle.push(session);
+        }
+    }
+
+    fn worker_program(&self) -> Result<PathBuf> {
+        if let Some(program) = &self.options.worker {
+            return Ok(program.clone());
+        }
+        let current = std::env::current_exe().map_err(|error| Error::disk("find", "this program", error))?;
+        if crate::worker::hooked() {
+            return Ok(current);
+        }
+        let mut tried = Vec::new();
+        let beside = current.parent().map(|dir| dir.join("treebox"));
+        let on_path = std::env::var_os("PATH").unwrap_or_default();
+        let candidates =
+            beside.into_iter().chain(std::env::split_paths(&on_path).map(|dir| dir.join("treebox")));
+        for candidate in candidates {
+            if candidate.is_file() {
+                return Ok(candidate);
+            }
+            if tried.len() < 3 {
+                tried.push(candidate);
+            }
+        }
+        Err(Error::NoWorkerProgram(tried))
+    }
+}
+
+/// How many ids from 0 up are mapped.
+pub(super) fn mapped_ids(identity: &Identity) -> u32 {
+    let ranges = match identity {
+        Identity::Single { .. } => return 1,
+        Identity::Subordinate { uid_ranges, gid_ranges } | Identity::Full { uid_ranges, gid_ranges } => {
+            [uid_ranges, gid_ranges]
+        }
+    };
+    ranges
+        .into_iter()
+        .map(|ranges| {
+            let mut ranges: Vec<_> = ranges.iter().map(|range| (range.inner, range.count)).collect();
+            ranges.sort_unstable();
+            ranges.iter().fold(
+                0u32,
+                |end, (inner, count)| if *inner <= end { inner.saturating_add(*count) } else { end },
+            )
+        })
+        .min()
+        .unwrap_or(1)
+        .max(1)
+}
+
+/// Milliseconds since 1970; 0 on a clock before that.
+pub(super) fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn absolute(path: &Path) -> Result<PathBuf> {
+    create_dir_all_private(path)?;
+    std::fs::canonicalize(path).map_err(|error| Error::disk("find", path, error))
+}
+
+/// Opens the index; one that is damaged is moved aside, for everything in it can be found again.
+fn open_index(layout: &Layout) -> Result<Index> {
+    match Index::open(&layout.index()) {
+        Err(error) if error.is_damage() => {
+            let aside = layout.root().join(format!("index.db.damaged-{}", now_ms()));
+            crate::disk::rename(&layout.index(), &aside)?;
+            for suffix in ["-wal", "-shm"] {
+                let mut path = layout.index().into_os_string();
+                path.push(suffix);
+                let _ = std::fs::remove_file(path);
+            }
+            Ok(Index::open(&layout.index())?)
+        }
+        other => Ok(other?),
+    }
+}

@@ -1,0 +1,155 @@
+//! The one error of the public API.
+
+use std::path::PathBuf;
+
+use crate::disk::DiskError;
+use crate::history::HistoryError;
+use crate::index::IndexError;
+use crate::object::{DraftError, LookupError, SourceError};
+use crate::oci::ImportError;
+use crate::store::{FormatError, StoreError};
+use crate::worker::{SessionError, WorkerError};
+use crate::worktree::host::HostError;
+use crate::worktree::layer::{ApplyError, LayerError};
+use crate::worktree::scan::ScanError;
+
+/// What kind of thing went wrong, for programs that decide by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// A name, revision, path or object is not there.
+    NotFound,
+    /// A shortened id means several things.
+    Ambiguous,
+    /// Something else moved first, or is in the way.
+    Conflict,
+    /// What was asked for makes no sense or cannot be read.
+    InvalidInput,
+    /// What was asked for is not supported.
+    Unsupported,
+    /// Bytes in the store or in an image are not what they should be.
+    Damaged,
+    /// The store cannot be opened by this program.
+    Store,
+    /// This machine does not let commands run.
+    NoSandbox,
+    /// The command is not in the state: exit code 127.
+    CommandNotFound,
+    /// The command is there and cannot be executed: exit code 126.
+    CommandNotExecutable,
+    /// The system refused something.
+    System,
+}
+
+/// Why the engine could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A revision names nothing.
+    #[error("{0}")]
+    Revision(String, ErrorKind),
+    /// Something else moved first, or is in the way.
+    #[error("{0}")]
+    Conflict(String),
+    /// What was asked for makes no sense.
+    #[error("{0}")]
+    Invalid(String),
+    /// What was asked for is not supported.
+    #[error("{0}")]
+    Unsupported(String),
+    /// A path is not in a state.
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
+    /// The store's format.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// Objects at rest.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The index.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    /// History.
+    #[error(transparent)]
+    History(#[from] HistoryError),
+    /// An image could not be imported.
+    #[error(transparent)]
+    Import(#[from] ImportError),
+    /// A host directory could not be read.
+    #[error(transparent)]
+    Scan(#[from] ScanError),
+    /// A base of the host's programs could not be made.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// The worker could not be started.
+    #[error(transparent)]
+    Worker(#[from] WorkerError),
+    /// The worker failed at a request.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// A layer could not be made or read.
+    #[error(transparent)]
+    Layer(#[from] LayerError),
+    /// A captured file system could not be applied.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    /// An edit of a tree.
+    #[error(transparent)]
+    Draft(#[from] DraftError),
+    /// A stored tree.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// A file verb.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// The worker's executable was not found.
+    #[error(
+        "cannot find the treebox executable that runs commands{}: put it beside this program or on PATH, name it with \
+         EngineOptions::worker, or call treebox::worker::hook() first in main", tried(.0)
+    )]
+    NoWorkerProgram(Vec<PathBuf>),
+}
+
+fn tried(paths: &[PathBuf]) -> String {
+    paths.iter().map(|path| format!(" (tried {})", path.display())).collect()
+}
+
+impl Error {
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
+        Self::Invalid(message.into())
+    }
+
+    pub(crate) fn not_found(message: impl Into<String>) -> Self {
+        Self::Revision(message.into(), ErrorKind::NotFound)
+    }
+
+    pub(crate) fn disk(verb: &'static str, path: impl AsRef<std::path::Path>, error: std::io::Error) -> Self {
+        Self::Disk(DiskError::new(verb, path, error))
+    }
+
+    /// What kind of thing went wrong.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Revision(_, kind) => *kind,
+            Self::Conflict(_) => ErrorKind::Conflict,
+            Self::Invalid(_) => ErrorKind::InvalidInput,
+            Self::Unsupported(_) => ErrorKind::Unsupported,
+            Self::Lookup(LookupError::Source(_)) | Self::Source(_) => ErrorKind::Damaged,
+            Self::Lookup(_) => ErrorKind::NotFound,
+            Self::Format(_) => ErrorKind::Store,
+            Self::Store(StoreError::Disk(_)) => ErrorKind::System,
+            Self::Store(_) => ErrorKind::Damaged,
+            Self::Session(SessionError::Launch(launch)) => match launch.exit_code() {
+                Some(127) => ErrorKind::CommandNotFound,
+                Some(126) => ErrorKind::CommandNotExecutable,
+                _ => ErrorKind::NoSandbox,
+            },
+            Self::Worker(_) | Self::NoWorkerProgram(_) => ErrorKind::NoSandbox,
+            Self::Import(_) | Self::Host(_) => ErrorKind::InvalidInput,
+            _ => ErrorKind::System,
+        }
+    }
+}
+
+/// The result of the public API.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

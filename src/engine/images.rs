@@ -1,0 +1,225 @@
+//! Bringing images in.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::core::{Core, now_ms};
+use super::error::{Error, Result};
+use super::naming::Made;
+use super::refs::who;
+use super::state::{Origin, State};
+use super::types::{Image, ImportSource, Imported};
+use crate::history::{Expected, ImageName, RefEdit, RefKind, RefName};
+use crate::index::ImageRecord;
+use crate::object::{self, Config, Draft, Meta, Node, Timestamp, TreeId, TreePath};
+use crate::oci::{self, ImageSource};
+use crate::worktree::host::{self, HostBase};
+use crate::worktree::scan::{Owners, ScanOptions, SkipReason, scan};
+
+impl ImportSource {
+    /// Reads `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]`, `docker-archive:FILE[:NAME]`, `tar:FILE`, `dir:DIR`, `host[:PROGRAM,…]`, or a bare path,
+    /// which is recognised by what it holds.
+    pub fn parse(text: &str) -> Result<Self> {
+        if text == "host" {
+            return Ok(Self::Host(Vec::new()));
+        }
+        if let Some(programs) = text.strip_prefix("host:") {
+            let programs: Vec<String> = programs
+                .split(',')
+                .map(str::trim)
+                .filter(|name| !name.is_empty())
+                .map(str::to_owned)
+                .collect();
+            if programs.is_empty() {
+                return Err(Error::invalid(
+                    "host: needs the names of programs, as in host:sh,ls,cat; plain `host` takes the usual ones",
+                ));
+            }
+            return Ok(Self::Host(programs));
+        }
+        if let Some(dir) = text.strip_prefix("dir:") {
+            return Ok(Self::Directory(PathBuf::from(dir)));
+        }
+        let is_typed =
+            ["oci:", "oci-archive:", "docker-archive:", "tar:"].iter().any(|kind| text.starts_with(kind));
+        if is_typed {
+            return Ok(Self::Image(ImageSource::parse(text)?));
+        }
+        let path = Path::new(text);
+        match ImageSource::detect(path) {
+            Ok(source) => Ok(Self::Image(source)),
+            Err(oci::ImportError::NotAnImage { .. }) if path.is_dir() => Ok(Self::Directory(path.to_owned())),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// A file system that was read, before it has a name.
+struct Taken {
+    root: TreeId,
+    config: Config,
+    name: Option<String>,
+    time_seconds: i64,
+    skipped: Vec<(String, String)>,
+}
+
+impl Core {
+    pub(super) fn import(self: &Arc<Self>, source: &ImportSource, name: Option<&str>) -> Result<Imported> {
+        // A bad name is told before gigabytes are read.
+        let given = name.map(ImageName::new).transpose()?;
+        let mut batch = self.store.batch()?;
+        let taken = match source {
+            ImportSource::Image(image) => {
+                let taken = oci::import(image, &mut batch, &self.store, &oci::ImportOptions::default())?;
+                let time_seconds = taken.created_seconds.unwrap_or(0).max(0);
+                let name = taken.name_hint.or_else(|| file_name(image.path()));
+                Taken {
+                    root: taken.root,
+                    config: taken.state.config,
+                    name,
+                    time_seconds,
+                    skipped: Vec::new(),
+                }
+            }
+            ImportSource::Directory(dir) => {
+                let mut draft = Draft::empty(&self.store, Meta::root_owned(0o755, Timestamp::default()));
+                let options = ScanOptions {
+                    owners: Owners::for_caller(),
+                    exclude_directories: vec![self.layout().root().to_owned()],
+                    ..ScanOptions::default()
+                };
+                let report = scan(dir, &batch, &mut draft, &TreePath::root(), &options)?;
+                let (root, _) = draft.finish(&mut batch)?;
+                let real = std::fs::canonicalize(dir).unwrap_or_else(|_| dir.clone());
+                let name = real.file_name().map(|name| name.to_string_lossy().into_owned());
+                let skipped = report
+                    .skipped
+                    .into_iter()
+                    .map(|(path, reason)| (path.display().to_string(), skip_text(reason)))
+                    .collect();
+                Taken { root, config: Config::default(), name, time_seconds: 0, skipped }
+            }
+            ImportSource::Host(programs) => {
+                let mut draft = Draft::empty(&self.store, Meta::root_owned(0o755, Timestamp::default()));
+                let mut base = HostBase::with_programs(programs.iter().cloned());
+                base.path = std::env::var_os("PATH")
+                    .map(|path| std::env::split_paths(&path).collect())
+                    .unwrap_or_default();
+                let report = host::build(&base, &batch, &mut draft)?;
+                let (root, _) = draft.finish(&mut batch)?;
+                Taken {
+                    root,
+                    config: report.config,
+                    name: Some("host".into()),
+                    time_seconds: 0,
+                    skipped: Vec::new(),
+                }
+            }
+        };
+        let image_name = match given {
+            Some(name) => name,
+            None => ImageName::new(&sanitized(taken.name.as_deref().unwrap_or("image")))?,
+        };
+        let value = object::State { root: taken.root, config: taken.config };
+        let id = batch.put_state(&value)?;
+        batch.commit()?;
+        let origin = Arc::new(Origin::default());
+        let state = State { core: Arc::clone(self), id, value: Arc::new(value), origin };
+        let made = Made {
+            kind: "import",
+            message: format!("import {image_name}"),
+            root_time_seconds: taken.time_seconds,
+        };
+        let commit = self.commit_made(&state, &[], &made)?;
+        let edit =
+            RefEdit { name: RefName::Image(image_name.clone()), expected: Expected::Any, new: Some(commit) };
+        self.history()?.edit(&[edit], &format!("import: {image_name}"), &who())?;
+        let (entries, size_bytes) = match self.store.root(&taken.root)?.node {
+            Node::Directory { below, .. } => (below.entries, below.bytes),
+            _ => (0, 0),
+        };
+        let name = image_name.as_str().to_owned();
+        let source = source.describe();
+        self.index.record_origin(&id, "import", &source, now_ms())?;
+        self.index.record_image(&ImageRecord {
+            name: name.clone(),
+            state: id,
+            size_bytes,
+            entries,
+            source,
+            at_ms: now_ms(),
+        })?;
+        Ok(Imported { state, name, entries, size_bytes, skipped: taken.skipped })
+    }
+
+    pub(super) fn images(&self) -> Result<Vec<Image>> {
+        let mut images = Vec::new();
+        for (name, commit) in self.history()?.refs(RefKind::Image)? {
+            let state = self.state_of_commit(&commit)?;
+            let name = name.short().to_owned();
+            let known = self.index.image(&name)?.filter(|known| known.state == state);
+            let (size_bytes, entries) = match &known {
+                Some(known) => (known.size_bytes, known.entries),
+                None => match self.store.root(&self.store.state(&state)?.root)?.node {
+                    Node::Directory { below, .. } => (below.bytes, below.entries),
+                    _ => (0, 0),
+                },
+            };
+            let (source, imported_ms) = known.map_or((String::new(), 0), |known| (known.source, known.at_ms));
+            images.push(Image { name, state, commit, size_bytes, entries, source, imported_ms });
+        }
+        Ok(images)
+    }
+
+    pub(super) fn remove_image(&self, name: &str) -> Result<()> {
+        let name = ImageName::new(name)?;
+        self.history()?.delete(&RefName::Image(name.clone()), Expected::Any, &who())?;
+        self.index.forget_image(name.as_str())?;
+        Ok(())
+    }
+}
+
+impl ImportSource {
+    fn describe(&self) -> String {
+        match self {
+            Self::Image(image) => {
+                let kind = match image {
+                    ImageSource::OciLayout { .. } => "oci",
+                    ImageSource::OciArchive { .. } => "oci-archive",
+                    ImageSource::DockerArchive { .. } => "docker-archive",
+                    ImageSource::Tar { .. } => "tar",
+                };
+                format!("{kind}:{}", image.path().display())
+            }
+            Self::Directory(dir) => format!("dir:{}", dir.display()),
+            Self::Host(programs) if programs.is_empty() => "host".to_owned(),
+            Self::Host(programs) => format!("host:{}", programs.join(",")),
+        }
+    }
+}
+
+/// A name taken from a file, with what image names cannot hold replaced.
+fn sanitized(name: &str) -> String {
+    let name: String = name
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || "._-/:@+".contains(c) { c } else { '-' })
+        .collect();
+    let name = name.trim_matches(|c: char| !c.is_ascii_alphanumeric());
+    if name.is_empty() { "image".to_owned() } else { name.to_owned() }
+}
+
+/// A file's name without the endings that say it is an archive.
+fn file_name(path: &Path) -> Option<String> {
+    let name = path.file_name()?.to_string_lossy().into_owned();
+    let stem = name.split(".tar").next().unwrap_or(&name);
+    Some(stem.trim_end_matches(".tgz").to_owned())
+}
+
+fn skip_text(reason: SkipReason) -> String {
+    match reason {
+        SkipReason::Excluded => "it is excluded",
+        SkipReason::Vanished => "it was removed meanwhile",
+        SkipReason::OtherFileSystem => "it is on another file system",
+    }
+    .to_owned()
+}

@@ -1,0 +1,219 @@
+//! Which lowers show a tree.
+//!
+//! A tree's layer is looked up first. One that has none is made: as what differs from a tree whose layers are there, else whole.
+//! A stack that grew longer than [`MAX_STACK`] is shortened by joining its upper layers.
+
+use std::path::PathBuf;
+
+use super::core::{Core, mapped_ids, now_ms};
+use super::error::Result;
+use crate::disk::{Scratch, create_dir_all_private};
+use crate::index::LayerRecord;
+use crate::object::TreeId;
+use crate::sandbox::Identity;
+use crate::worker::Session;
+use crate::worktree::layer::{BuildOptions, plan_delta, plan_whole};
+
+/// The most lowers of an overlay: each costs a missing-name lookup about 2 µs.
+pub(super) const MAX_STACK: usize = 8;
+
+/// How old a layer's last use must be before a new one is noted.
+const TOUCH_AFTER_MS: i64 = 60_000;
+
+/// Holds empty `/proc`, `/dev` and `/sys` below every stack, so that mount points never have to be made in a state.
+const STUB: &str = "stub";
+
+/// The lowers of a tree by name, top first.
+#[derive(Debug, Clone)]
+pub(super) struct Stack {
+    pub(super) names: Vec<String>,
+}
+
+impl Core {
+    /// The lowers that show a tree, made when they are not there. `hint` is a tree that it was made from.
+    pub(super) fn stack(&self, session: &Session, tree: TreeId, hint: Option<TreeId>) -> Result<Stack> {
+        let identity = self.layer_identity()?;
+        let mut record = match self.live_layer(&tree, &identity)? {
+            Some(record) => record,
+            None => self.make_layer(session, tree, hint, &identity)?,
+        };
+        if 1 + record.below.len() > MAX_STACK {
+            record = self.join(session, record)?;
+        }
+        let now = now_ms();
+        if now - record.used_ms > TOUCH_AFTER_MS {
+            self.index.touch_layer(&record.name, now)?;
+        }
+        let mut names = vec![record.name];
+        names.extend(record.below);
+        Ok(Stack { names })
+    }
+
+    /// Paths of the lowers, top first, with the stub at the bottom.
+    pub(super) fn lower_paths(&self, stack: &Stack) -> Result<Vec<PathBuf>> {
+        let layers = self.layout().layers();
+        let stub = layers.join(STUB);
+        if !stub.join("sys").is_dir() {
+            for name in ["proc", "dev", "sys"] {
+                create_dir_all_private(&stub.join(name))?;
+            }
+        }
+        Ok(stack.names.iter().map(|name| layers.join(name)).chain([stub]).collect())
+    }
+
+    /// Enters a run's upper directory, which is a layer by now, as the layer of the tree it led to.
+    pub(super) fn enter_layer(&self, name: String, tree: TreeId, below: &Stack, entries: u64) -> Result<()> {
+        let identity = self.layer_identity()?;
+        let now = now_ms();
+        let record = LayerRecord {
+            name,
+            tree,
+            identity,
+            below: below.names.clone(),
+            entries,
+            bytes: 0,
+            made_ms: now,
+            used_ms: now,
+        };
+        Ok(self.index.put_layer(&record)?)
+    }
+
+    /// A name for a new layer: the tree it shows and what tells it from others.
+    pub(super) fn layer_name(&self, tree: &TreeId, scratch: &Scratch) -> String {
+        let unique = scratch.path().file_name().unwrap_or_default().to_string_lossy();
+        format!("{}.{unique}.{:x}", &tree.to_string()[..16], now_ms())
+    }
+
+    pub(super) fn build_options(&self, identity: &Identity) -> BuildOptions {
+        BuildOptions {
+            objects: self.layout().objects(),
+            mapped_ids: mapped_ids(identity),
+            redirects: crate::sandbox::follows_redirects(),
+            links: true,
+        }
+    }
+
+    fn layer_identity(&self) -> Result<String> {
+        let worker = self.worker()?;
+        Ok(match worker.identity() {
+            Identity::Single { uid, gid } => format!("single {uid} {gid}"),
+            Identity::Subordinate { uid_ranges, gid_ranges } | Identity::Full { uid_ranges, gid_ranges } => {
+                let text = |ranges: &[crate::sandbox::IdRange]| {
+                    ranges
+                        .iter()
+                        .map(|range| format!("{}:{}:{}", range.inner, range.outer, range.count))
+                        .collect::<Vec<_>>()
+                        .join(",")
+                };
+                format!("mapped {} {}", text(uid_ranges), text(gid_ranges))
+            }
+        })
+    }
+
+    /// The recorded layer of a tree, when its directories are all there; a record without them is forgotten.
+    fn live_layer(&self, tree: &TreeId, identity: &str) -> Result<Option<LayerRecord>> {
+        while let Some(record) = self.index.layer_for(tree, identity)? {
+            let layers = self.layout().layers();
+            if std::iter::once(&record.name).chain(&record.below).all(|name| layers.join(name).is_dir()) {
+                return Ok(Some(record));
+            }
+            self.index.forget_layer(&record.name)?;
+        }
+        Ok(None)
+    }
+
+    fn make_layer(
+        &self,
+        session: &Session,
+        tree: TreeId,
+        hint: Option<TreeId>,
+        identity: &str,
+    ) -> Result<LayerRecord> {
+        let below = match hint.filter(|hint| *hint != tree) {
+            Some(hint) => self.live_layer(&hint, identity)?.map(|record| (hint, record)),
+            None => None,
+        };
+        let scratch = Scratch::new(&self.layout().tmp())?;
+        let name = self.layer_name(&tree, &scratch);
+        let dir = scratch.path().join("layer");
+        let options = self.build_options(self.worker()?.identity());
+        let root = self.store.root(&tree)?;
+        let store = &self.store;
+        let built = session.build_layer::<super::error::Error>(&dir, options, |upload| {
+            let mut failed = None;
+            let mut emit = |entry| match upload.add(entry) {
+                Ok(()) => Ok(()),
+                Err(error) => {
+                    failed = Some(error);
+                    Err(crate::object::SourceError("the worker is gone".into()))
+                }
+            };
+            let planned = match &below {
+                Some((hint, _)) => plan_delta(store, &store.root(hint)?, &root, &mut emit),
+                None => plan_whole(store, &root, &mut emit),
+            };
+            match failed {
+                Some(error) => Err(error.into()),
+                None => Ok(planned?),
+            }
+        });
+        let built = match built {
+            Ok(built) => built,
+            Err(error) => {
+                let _ = session.remove(&dir);
+                return Err(error);
+            }
+        };
+        session.rename(&dir, &self.layout().layers().join(&name))?;
+        let below = match below {
+            Some((_, record)) => std::iter::once(record.name).chain(record.below).collect(),
+            None => Vec::new(),
+        };
+        let now = now_ms();
+        let record = LayerRecord {
+            name,
+            tree,
+            identity: identity.to_owned(),
+            below,
+            entries: built.entries,
+            bytes: built.bytes,
+            made_ms: now,
+            used_ms: now,
+        };
+        self.index.put_layer(&record)?;
+        Ok(record)
+    }
+
+    /// Joins the upper layers of a stack until it is short enough. Sizes grow downwards, as in a log-structured merge, so each entry is
+    /// linked again only a logarithmic number of times.
+    fn join(&self, session: &Session, record: LayerRecord) -> Result<LayerRecord> {
+        let names: Vec<String> =
+            std::iter::once(record.name.clone()).chain(record.below.iter().cloned()).collect();
+        let known = self.index.layers_named(&names)?;
+        let size = |name: &String| {
+            known.iter().find(|layer| layer.name == *name).map_or(u64::MAX / 1024, |layer| layer.entries)
+        };
+        // The lowest layer is the image: it is never linked again.
+        let upper = names.len() - 1;
+        let mut count = 2;
+        let mut sum = size(&names[0]) + size(&names[1]);
+        while count < upper && (sum > size(&names[count]) || names.len() - count + 1 > MAX_STACK) {
+            sum += size(&names[count]);
+            count += 1;
+        }
+        let layers = self.layout().layers();
+        let scratch = Scratch::new(&self.layout().tmp())?;
+        let dir = scratch.path().join("layer");
+        let owners = mapped_ids(self.worker()?.identity()) > 1;
+        let parts = names[..count].iter().map(|name| layers.join(name)).collect();
+        let entries = session.merge_layers(parts, &dir, owners).inspect_err(|_| {
+            let _ = session.remove(&dir);
+        })?;
+        let name = self.layer_name(&record.tree, &scratch);
+        session.rename(&dir, &layers.join(&name))?;
+        let joined =
+            LayerRecord { name, below: names[count..].to_vec(), entries, made_ms: now_ms(), ..record };
+        self.index.put_layer(&joined)?;
+        Ok(joined)
+    }
+}

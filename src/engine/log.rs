@@ -1,0 +1,186 @@
+//! Commits as a person reads them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::core::Core;
+use super::error::Result;
+use super::outcome::ChangeCounts;
+use super::revision::revision_error;
+use super::run::resources;
+use super::types::{CommitDetail, CommitInfo, LogQuery};
+use crate::history::{Head, Order, RefKind, WalkOptions};
+use crate::index::RunRecord;
+use crate::object::{CommandSpec, CommitId, StateId, TreeId, TreePath, entry_at};
+
+impl Core {
+    pub(super) fn log(self: &Arc<Self>, query: &LogQuery) -> Result<Vec<CommitInfo>> {
+        let history = self.history()?;
+        let mut options = WalkOptions { order: Order::Topological, ..WalkOptions::default() };
+        if query.revs.is_empty() {
+            let head = self.head_state()?;
+            options.tips.push(self.name(&head)?);
+        }
+        for rev in &query.revs {
+            let is_range = rev.contains("..") || rev.starts_with('^');
+            if is_range {
+                let set = history.resolve_range(rev).map_err(revision_error)?;
+                options.tips.extend(set.include);
+                options.hidden.extend(set.exclude);
+            } else {
+                options.tips.push(self.resolve_commit(rev)?);
+            }
+        }
+        // One line of history is the same in both orders, and by time the first commit comes at once.
+        if query.limit.is_some() && options.tips.len() == 1 {
+            options.order = Order::Time;
+        }
+        let refs = self.refs_by_commit()?;
+        let mut infos = Vec::new();
+        for walked in history.walk(&options)? {
+            if query.limit.is_some_and(|limit| infos.len() >= limit) {
+                break;
+            }
+            let walked = walked?;
+            if self.touches(&walked.id, &walked.parents, &query.paths)? {
+                infos.push(self.commit_info(walked.id, &refs)?.0);
+            }
+        }
+        Ok(infos)
+    }
+
+    pub(super) fn show(self: &Arc<Self>, rev: &str) -> Result<CommitDetail> {
+        let commit = self.resolve_commit(rev)?;
+        let (info, run) = self.commit_info(commit, &self.refs_by_commit()?)?;
+        let mut detail = CommitDetail {
+            env: Vec::new(),
+            workdir: None,
+            user: None,
+            key: None,
+            resources: None,
+            changed: Vec::new(),
+            stdout: Vec::new(),
+            stderr: Vec::new(),
+            info,
+        };
+        if let Some(parent) = detail.info.parents.first() {
+            let (old, new) = (self.state_at(*parent)?, self.state_at(commit)?);
+            detail.changed = self.diff(&old, &new, &[])?;
+        }
+        if let Some(run) = run {
+            detail.key = Some(run.key);
+            detail.resources = Some(resources(&run));
+            detail.stdout = self.output(&run.stdout).unwrap_or_default();
+            detail.stderr = self.output(&run.stderr).unwrap_or_default();
+            if let Ok(spec) = CommandSpec::decode(&run.spec) {
+                detail.user = Some(format!("{}:{}", spec.uid, spec.gid));
+                detail.workdir = Some(String::from_utf8_lossy(&spec.cwd).into_owned());
+                detail.env = spec.env;
+            }
+        }
+        Ok(detail)
+    }
+
+    /// Whether a commit changed something at or below one of the paths.
+    fn touches(&self, commit: &CommitId, parents: &[CommitId], paths: &[TreePath]) -> Result<bool> {
+        if paths.is_empty() {
+            return Ok(true);
+        }
+        let root = |commit: &CommitId| -> Result<_> {
+            Ok(self.store.root(&self.store.state(&self.state_of_commit(commit)?)?.root)?)
+        };
+        let new = root(commit)?;
+        let old = parents.iter().map(root).collect::<Result<Vec<_>>>()?;
+        for path in paths {
+            let here = entry_at(&self.store, &new, path)?;
+            if old.is_empty() {
+                if here.is_some() {
+                    return Ok(true);
+                }
+                continue;
+            }
+            let mut differs_from_all = true;
+            for old in &old {
+                differs_from_all &= entry_at(&self.store, old, path)? != here;
+            }
+            if differs_from_all {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn commit_info(
+        &self,
+        commit: CommitId,
+        refs: &HashMap<CommitId, Vec<String>>,
+    ) -> Result<(CommitInfo, Option<RunRecord>)> {
+        let record = self.history()?.read_commit(&commit)?;
+        let value: Value = serde_json::from_slice(&record.record).unwrap_or(Value::Null);
+        let text = |key: &str| value.get(key).and_then(Value::as_str);
+        let state: StateId = match text("state").and_then(|text| text.parse().ok()) {
+            Some(state) => state,
+            None => self.state_of_commit(&commit)?,
+        };
+        let tree = match text("tree").and_then(|text| text.parse::<TreeId>().ok()) {
+            Some(tree) => tree,
+            None => self.store.state(&state)?.root,
+        };
+        let run = match self.index.commit_run(&commit)? {
+            Some(seq) => self.index.run(seq)?,
+            None => None,
+        };
+        let count =
+            |key: &str| value.pointer(&format!("/changes/{key}")).and_then(Value::as_u64).unwrap_or(0);
+        let command = match record.message.split_once("\n\nTreebox-State: ") {
+            Some((command, _)) => command.to_owned(),
+            None => record.message.clone(),
+        };
+        let info = CommitInfo {
+            commit,
+            parents: record.parents,
+            state,
+            tree,
+            command,
+            exit_code: value
+                .get("exit_code")
+                .and_then(Value::as_i64)
+                .and_then(|code| i32::try_from(code).ok()),
+            duration_ms: run.as_ref().map(|run| run.duration_ms),
+            started_ms: run.as_ref().map(|run| run.started_ms),
+            changes: ChangeCounts {
+                added: count("added"),
+                modified: count("modified"),
+                deleted: count("deleted"),
+            },
+            refs: refs.get(&commit).cloned().unwrap_or_default(),
+        };
+        Ok((info, run))
+    }
+
+    /// The names at each commit, HEAD and the current branch first.
+    fn refs_by_commit(&self) -> Result<HashMap<CommitId, Vec<String>>> {
+        let history = self.history()?;
+        let mut refs: HashMap<CommitId, Vec<String>> = HashMap::new();
+        let head = history.head()?;
+        if let Some(commit) = head.commit() {
+            let text = match &head {
+                Head::Branch { name, .. } => format!("HEAD -> {name}"),
+                _ => "HEAD".to_owned(),
+            };
+            refs.entry(commit).or_default().push(text);
+        }
+        for kind in [RefKind::Branch, RefKind::Tag, RefKind::Image] {
+            for (name, commit) in history.refs(kind)? {
+                let current = matches!(&head, Head::Branch { name: current, .. } if kind == RefKind::Branch && current.as_str() == name.short());
+                if !current {
+                    let prefix = if kind == RefKind::Tag { "tag: " } else { "" };
+                    refs.entry(commit).or_default().push(format!("{prefix}{}", name.short()));
+                }
+            }
+        }
+        Ok(refs)
+    }
+}

@@ -1,0 +1,84 @@
+//! What came of a run.
+
+use std::time::Duration;
+
+use super::state::State;
+use crate::object::{RunKey, TreeId};
+
+/// What a run used.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Resources {
+    /// Processor time in user mode, in milliseconds.
+    pub user_ms: f64,
+    /// Processor time in the kernel, in milliseconds.
+    pub system_ms: f64,
+    /// The largest resident set of one process, in KiB.
+    pub max_rss_kib: u64,
+    /// Bytes read from storage.
+    pub read_bytes: u64,
+    /// Bytes written to storage.
+    pub written_bytes: u64,
+}
+
+/// How many paths a run changed; directories of which only the time differs do not count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ChangeCounts {
+    /// Paths that are new.
+    pub added: u64,
+    /// Paths with other content or attributes.
+    pub modified: u64,
+    /// Paths that are gone.
+    pub deleted: u64,
+}
+
+/// What came of a run.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// The resulting state; the parent when nothing changed, `None` for a disposable run.
+    pub state: Option<State>,
+    /// The root tree of the resulting state.
+    pub tree: Option<TreeId>,
+    /// The state it ran on.
+    pub parent: State,
+    /// The key it is remembered under; `None` for a disposable run or one whose input was piped.
+    pub key: Option<RunKey>,
+    /// Whether the state differs from the parent.
+    pub changed: bool,
+    /// Whether a remembered run was used.
+    pub reused: bool,
+    /// The exit status; `None` when a signal ended it.
+    pub exit_code: Option<i32>,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
+    /// Whether its time was up.
+    pub timed_out: bool,
+    /// What it wrote to standard output.
+    pub stdout: Vec<u8>,
+    /// What it wrote to standard error.
+    pub stderr: Vec<u8>,
+    /// Whether more was written than was kept.
+    pub truncated: bool,
+    /// How long the command took; for a reused run, how long it took then.
+    pub duration: Duration,
+    /// What it used.
+    pub resources: Resources,
+    /// How many paths it changed.
+    pub changes: ChangeCounts,
+}
+
+impl Outcome {
+    /// Whether it exited 0, by itself and in time.
+    pub fn success(&self) -> bool {
+        self.exit_code == Some(0) && !self.timed_out
+    }
+
+    /// The exit code as a shell gives it: the command's own, 128 + N for signal N, 124 when the time was up.
+    pub fn shell_code(&self) -> i32 {
+        match (self.timed_out, self.exit_code, self.signal) {
+            (true, _, _) => 124,
+            (false, Some(code), _) => code,
+            (false, None, Some(signal)) => 128 + signal,
+            (false, None, None) => 125,
+        }
+    }
+}

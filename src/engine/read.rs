@@ -1,0 +1,143 @@
+//! Reading and comparing states without running anything.
+
+use std::io::Read;
+
+use super::core::Core;
+use super::error::{Error, Result};
+use super::outcome::ChangeCounts;
+use super::state::State;
+use super::types::Listed;
+use crate::object::{
+    Change, ChangeKind, Entry, Kind, Node, SourceError, TreeId, TreePath, TreeSource, diff, resolve,
+};
+use crate::store::BlobReader;
+
+impl ChangeCounts {
+    pub(super) fn add(&mut self, kind: ChangeKind) {
+        match kind {
+            ChangeKind::Added => self.added += 1,
+            ChangeKind::Modified => self.modified += 1,
+            ChangeKind::Deleted => self.deleted += 1,
+        }
+    }
+}
+
+impl Core {
+    /// Calls `visit` for every change between two root trees until it says stop; directories of which only the time differs are passed over.
+    pub(super) fn each_change(
+        &self,
+        old: &TreeId,
+        new: &TreeId,
+        visit: &mut dyn FnMut(Change) -> bool,
+    ) -> Result<()> {
+        if old == new {
+            return Ok(());
+        }
+        let (old, new) = (self.store.root(old)?, self.store.root(new)?);
+        let mut stopped = false;
+        let walked = diff(&self.store, &old, &new, &mut |change| {
+            if change.is_directory_time_only() || visit(change) {
+                return Ok(());
+            }
+            stopped = true;
+            Err(SourceError("stopped".into()))
+        });
+        if stopped { Ok(()) } else { Ok(walked?) }
+    }
+
+    pub(super) fn count_changes(&self, old: &TreeId, new: &TreeId) -> Result<ChangeCounts> {
+        let mut counts = ChangeCounts::default();
+        self.each_change(old, new, &mut |change| {
+            counts.add(change.kind());
+            true
+        })?;
+        Ok(counts)
+    }
+
+    /// Whether two trees differ in nothing but modification times.
+    pub(super) fn differ_in_times_only(&self, old: &TreeId, new: &TreeId) -> Result<bool> {
+        let mut only = true;
+        self.each_change(old, new, &mut |change| {
+            only = match (&change.old, &change.new) {
+                (Some(old), Some(new)) => {
+                    let mut meta = new.meta.clone();
+                    meta.mtime = old.meta.mtime;
+                    meta == old.meta && new.node == old.node
+                }
+                _ => false,
+            };
+            only
+        })?;
+        Ok(only)
+    }
+
+    pub(super) fn diff(&self, old: &State, new: &State, paths: &[TreePath]) -> Result<Vec<Change>> {
+        let mut changes = Vec::new();
+        self.each_change(&old.tree(), &new.tree(), &mut |change| {
+            if paths.is_empty() || paths.iter().any(|path| change.path.starts_with(path)) {
+                changes.push(change);
+            }
+            true
+        })?;
+        Ok(changes)
+    }
+
+    /// The real path and entry, symlinks followed; the last one only with `follow`.
+    pub(super) fn find(&self, state: &State, path: &TreePath, follow: bool) -> Result<(TreePath, Entry)> {
+        Ok(resolve(&self.store, &self.store.root(&state.tree())?, path, follow)?)
+    }
+
+    pub(super) fn entry(&self, state: &State, path: &TreePath) -> Result<Listed> {
+        let (path, entry) = self.find(state, path, false)?;
+        Ok(Listed { path, entry, links: 1 })
+    }
+
+    pub(super) fn list(&self, state: &State, path: &TreePath, recursive: bool) -> Result<Vec<Listed>> {
+        let (path, entry) = self.find(state, path, true)?;
+        let mut listed = Vec::new();
+        match &entry.node {
+            Node::Directory { tree, .. } => self.list_below(&path, tree, recursive, &mut listed)?,
+            _ => listed.push(Listed { path, entry, links: 1 }),
+        }
+        Ok(listed)
+    }
+
+    fn list_below(
+        &self,
+        path: &TreePath,
+        tree: &TreeId,
+        recursive: bool,
+        listed: &mut Vec<Listed>,
+    ) -> Result<()> {
+        for (name, entry) in self.store.tree(tree)?.into_entries() {
+            let path = path.join(&name);
+            let below = match &entry.node {
+                Node::Directory { tree, .. } if recursive => Some(*tree),
+                _ => None,
+            };
+            listed.push(Listed { path: path.clone(), entry, links: 1 });
+            if let Some(tree) = below {
+                self.list_below(&path, &tree, recursive, listed)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn open_file(&self, state: &State, path: &TreePath) -> Result<BlobReader> {
+        let (real, entry) = self.find(state, path, true)?;
+        match entry.node {
+            Node::File { blob, .. } => Ok(self.store.open_blob(&blob)?),
+            node => Err(Error::invalid(match node.kind() {
+                Kind::Directory => format!("{real} is a directory: `treebox ls` lists it"),
+                kind => format!("{real} is a {}, not a regular file", kind.as_str()),
+            })),
+        }
+    }
+
+    pub(super) fn read_file(&self, state: &State, path: &TreePath) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let read = self.open_file(state, path)?.read_to_end(&mut bytes);
+        read.map_err(|error| Error::disk("read", path.to_string(), error))?;
+        Ok(bytes)
+    }
+}

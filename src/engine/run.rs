@@ -1,0 +1,173 @@
+//! Running commands on states, and using again what is remembered.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::command::{Command, Reuse, Stdin};
+use super::core::Core;
+use super::error::{Error, Result};
+use super::live::Running;
+use super::outcome::{ChangeCounts, Outcome, Resources};
+use super::prepared::Prepared;
+use super::spec::Resolved;
+use super::state::{Origin, State};
+use super::types::{LiveInput, Sink};
+use crate::index::{OutputRecord, RunRecord};
+use crate::object::TreeId;
+
+impl State {
+    /// Runs a command on this state, or uses what is remembered of that.
+    ///
+    /// No ref moves. The command's own failure is an outcome, not an error.
+    pub fn run(&self, command: &Command) -> Result<Outcome> {
+        self.core.run(self, command, None, None)
+    }
+
+    /// Runs a command and passes its output on while it comes.
+    pub fn run_with(&self, command: &Command, sink: Sink) -> Result<Outcome> {
+        self.core.run(self, command, Some(sink), None)
+    }
+
+    /// Starts a command and gives a live handle. What is remembered is not used.
+    pub fn spawn(&self, command: &Command) -> Result<Running> {
+        Running::start(self, command)
+    }
+
+    /// Resolves a command against this state once, to run it many times, also at once.
+    pub fn prepare(&self, command: &Command) -> Result<Prepared> {
+        Prepared::new(self, command)
+    }
+}
+
+impl Core {
+    pub(super) fn run(
+        self: &Arc<Self>,
+        parent: &State,
+        command: &Command,
+        sink: Option<Sink>,
+        live: Option<&mut dyn FnMut(LiveInput)>,
+    ) -> Result<Outcome> {
+        if command.stdin == Stdin::Piped && live.is_none() {
+            return Err(Error::invalid("a command with piped input needs a live handle: use State::spawn"));
+        }
+        let resolved = self.resolve_command(parent, command)?;
+        self.run_resolved(parent, command, resolved, sink, live)
+    }
+
+    pub(super) fn run_resolved(
+        self: &Arc<Self>,
+        parent: &State,
+        command: &Command,
+        mut resolved: Resolved,
+        sink: Option<Sink>,
+        live: Option<&mut dyn FnMut(LiveInput)>,
+    ) -> Result<Outcome> {
+        if let Some(outcome) = self.remembered(parent, command, &resolved)? {
+            return Ok(outcome);
+        }
+        if resolved.spec.root_mode != self.learn_root_mode()? {
+            // Subordinate ids came or went since a worker last ran: the key is another one.
+            resolved = self.resolve_command(parent, command)?;
+            if let Some(outcome) = self.remembered(parent, command, &resolved)? {
+                return Ok(outcome);
+            }
+        }
+        let (execution, stdin) = self.begin(parent, command, resolved, sink)?;
+        if let Some(live) = live {
+            live(LiveInput { stdin, killer: super::live::Killer::new(execution.killer()) });
+        }
+        execution.finish()
+    }
+
+    /// What is remembered of a command on that parent, as far as its reuse policy allows.
+    ///
+    /// An entry whose objects are gone is a miss, never an error.
+    pub(super) fn remembered(
+        self: &Arc<Self>,
+        parent: &State,
+        command: &Command,
+        resolved: &Resolved,
+    ) -> Result<Option<Outcome>> {
+        let (Some(key), false) = (&resolved.key, command.disposable) else { return Ok(None) };
+        if command.reuse == Reuse::Never {
+            return Ok(None);
+        }
+        let Some(record) = self.index.newest_successful_run(key)? else { return Ok(None) };
+        if command.reuse == Reuse::Auto && !record.changed {
+            return Ok(None);
+        }
+        let outcome = self.replay(parent, &record);
+        match outcome {
+            Err(Error::Store(error)) if error.is_missing() => Ok(None),
+            other => other.map(Some),
+        }
+    }
+
+    fn replay(self: &Arc<Self>, parent: &State, record: &RunRecord) -> Result<Outcome> {
+        let state = if record.result == parent.id {
+            parent.clone()
+        } else {
+            let value = Arc::new(self.store.state(&record.result)?);
+            if !self.store.has_packed(value.root.as_bytes())? {
+                // Read for its error, which says what is missing.
+                self.store.root(&value.root)?;
+            }
+            let origin = Origin::of_run(record.seq, parent.clone());
+            State { core: Arc::clone(self), id: record.result, value, origin }
+        };
+        Ok(Outcome {
+            tree: Some(state.tree()),
+            state: Some(state),
+            parent: parent.clone(),
+            key: Some(record.key),
+            changed: record.changed,
+            reused: true,
+            exit_code: record.exit_code,
+            signal: record.signal,
+            timed_out: record.timed_out,
+            stdout: self.output(&record.stdout)?,
+            stderr: self.output(&record.stderr)?,
+            truncated: record.truncated,
+            duration: Duration::from_secs_f64((record.duration_ms / 1000.0).clamp(0.0, 1e9)),
+            resources: resources(record),
+            changes: ChangeCounts { added: record.added, modified: record.modified, deleted: record.deleted },
+        })
+    }
+
+    pub(super) fn output(&self, record: &OutputRecord) -> Result<Vec<u8>> {
+        match record {
+            OutputRecord::Inline(bytes) => Ok(bytes.clone()),
+            OutputRecord::Blob(blob, _) => Ok(self.store.read_blob(blob)?),
+        }
+    }
+
+    /// The tree that a state was made from, as far as its handle or a commit knows: its layers may be there already.
+    pub(super) fn layer_hint(&self, state: &State) -> Result<Option<TreeId>> {
+        if let Some((_, parent)) = &state.origin.run {
+            return Ok(Some(parent.tree()));
+        }
+        let Some(commit) = state.commit() else { return Ok(None) };
+        let Some(fact) = self.index.commit(&commit)? else { return Ok(None) };
+        for parent in fact.parents {
+            if let Some(id) = self.index.commit_state(&parent)? {
+                return match self.store.state(&id) {
+                    Ok(state) => Ok(Some(state.root)),
+                    Err(error) if error.is_missing() => Ok(None),
+                    Err(error) => Err(error.into()),
+                };
+            }
+        }
+        Ok(None)
+    }
+}
+
+pub(super) fn resources(record: &RunRecord) -> Resources {
+    let usage = &record.usage;
+    Resources {
+        user_ms: usage.user_ms,
+        system_ms: usage.system_ms,
+        max_rss_kib: usage.max_rss_kib,
+        read_bytes: usage.read_bytes,
+        written_bytes: usage.written_bytes,
+    }
+}

@@ -1,0 +1,147 @@
+//! A run together with what it moves.
+
+use std::sync::Arc;
+
+use super::command::Command;
+use super::core::Core;
+use super::error::{Error, Result};
+use super::refs::who;
+use super::state::State;
+use super::types::{LiveInput, Sink, Step, Target};
+use crate::history::{BranchName, Expected, Head, RefEdit, RefName, TagName};
+use crate::object::CommitId;
+
+/// The branch that a step moves and what it must be at before.
+struct Moves {
+    branch: BranchName,
+    expected: Expected,
+    /// An existing branch may also be at the result already.
+    at: Option<CommitId>,
+}
+
+impl Core {
+    pub(super) fn step(
+        self: &Arc<Self>,
+        target: &Target,
+        command: &Command,
+        sink: Option<Sink>,
+        live: Option<&mut dyn FnMut(LiveInput)>,
+    ) -> Result<Step> {
+        if command.disposable && (target.branch.is_some() || target.tag.is_some()) {
+            return Err(Error::invalid("a disposable run leaves nothing that a branch or tag could name"));
+        }
+        let tag = target.tag.as_deref().map(TagName::new).transpose()?;
+        let (parent, moves) = self.start_of(target)?;
+        let outcome = self.run(&parent, command, sink, live)?;
+        let Some(state) = outcome.state.clone() else {
+            return Ok(Step { outcome, commit: None, branch: None });
+        };
+        let advance = outcome.success() || target.keep_failed;
+        let message = format!("run: {}", outcome_text(command));
+        let mut step = Step { outcome, commit: state.commit(), branch: None };
+        if let (Some(moves), true) = (moves, advance) {
+            step.commit = Some(self.advance(&moves, &state, target.force, &message)?);
+            step.branch = Some(moves.branch.as_str().to_owned());
+        }
+        if target.from.is_none()
+            && target.branch.is_none()
+            && advance
+            && step.branch.is_none()
+            && step.outcome.changed
+        {
+            // As with Git, a detached HEAD moves along.
+            let commit = self.name(&state)?;
+            self.history()?.detach_head(&commit, &who())?;
+            step.commit = Some(commit);
+        }
+        if let Some(tag) = tag {
+            self.move_ref(
+                tag.into(),
+                if target.force { Expected::Any } else { Expected::Absent },
+                &state,
+                &message,
+            )?;
+            step.commit = state.commit();
+        }
+        Ok(step)
+    }
+
+    fn start_of(self: &Arc<Self>, target: &Target) -> Result<(State, Option<Moves>)> {
+        let history = match (&target.from, &target.branch) {
+            // Nothing moves, and an id may need no history at all.
+            (Some(from), None) => return Ok((self.resolve(from)?, None)),
+            _ => self.history()?,
+        };
+        let Some(name) = &target.branch else {
+            let parent = self.head_state()?;
+            let moves = match history.head()? {
+                Head::Branch { name, commit } => {
+                    let expected = commit.map_or(Expected::Absent, Expected::Is);
+                    Some(Moves { branch: name, expected, at: commit })
+                }
+                _ => None,
+            };
+            return Ok((parent, moves));
+        };
+        let branch = BranchName::new(name)?;
+        let at = history.read_ref(&RefName::Branch(branch.clone()))?;
+        let parent = match (&target.from, at) {
+            (Some(from), _) => self.resolve(from)?,
+            (None, Some(commit)) => self.state_at(commit)?,
+            (None, None) => {
+                return Err(Error::not_found(format!(
+                    "no branch is called `{name}`: give --from to say where it begins"
+                )));
+            }
+        };
+        let expected = at.map_or(Expected::Absent, Expected::Is);
+        Ok((parent, Some(Moves { branch, expected, at })))
+    }
+
+    /// Moves a branch to a result. A branch that is elsewhere is a conflict, unless it is forced or there already.
+    fn advance(
+        self: &Arc<Self>,
+        moves: &Moves,
+        state: &State,
+        force: bool,
+        message: &str,
+    ) -> Result<CommitId> {
+        let history = self.history()?;
+        if let (Some(at), false) = (moves.at, force) {
+            let there = self.state_of_commit(&at)?;
+            if there == state.id() {
+                return Ok(at);
+            }
+            let parent = state.origin.run.as_ref().map(|(_, parent)| parent.id());
+            if parent.is_some_and(|parent| parent != there) {
+                return Err(Error::Conflict(format!(
+                    "branch {} is at {}, neither where this run started nor at its result {}: force it or choose another name",
+                    moves.branch,
+                    at.short(),
+                    state.id().short()
+                )));
+            }
+            if let Some((_, parent)) = &state.origin.run {
+                // The branch's own commit is the parent in history, also when the run was remembered from elsewhere.
+                *parent.origin.commit.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(at);
+            }
+        }
+        let commit = self.name(state)?;
+        if moves.at != Some(commit) {
+            let expected = if force { Expected::Any } else { moves.expected };
+            let edit = RefEdit { name: moves.branch.clone().into(), expected, new: Some(commit) };
+            history.edit(&[edit], message, &who())?;
+        }
+        Ok(commit)
+    }
+}
+
+fn outcome_text(command: &Command) -> String {
+    let spec = match &command.program {
+        crate::object::Program::Shell(text) => text.clone(),
+        crate::object::Program::Argv(argv) => {
+            argv.iter().map(|arg| String::from_utf8_lossy(arg)).collect::<Vec<_>>().join(" ")
+        }
+    };
+    spec.lines().next().unwrap_or_default().to_owned()
+}

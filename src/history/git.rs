@@ -1,0 +1,385 @@
+//! Everything that Git's library does for this room, in this room's own types. The only file that names it.
+//!
+//! The repository is opened isolated: no file of the user's configuration and no environment variable is read.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use gix::bstr::{BStr, BString, ByteSlice as _};
+use gix::lock::acquire::Fail;
+use gix::objs::{Kind as GitKind, Write as _};
+use gix::refs::transaction::{Change, LogChange, PreviousValue, RefEdit, RefLog};
+use gix::refs::{FullName, Target};
+use gix::revision::spec::parse as revision;
+
+use super::{GitError, HistoryError, Order, WalkOptions, Walked, Who};
+use crate::object::CommitId;
+
+/// How long a Git lock file is waited for, as stock git does.
+const LOCK_PATIENCE: Fail = Fail::AfterDurationWithBackoff(Duration::from_millis(100));
+
+/// An opened repository, shared by threads.
+pub(super) struct Git(gix::ThreadSafeRepository);
+
+/// What one thread works with.
+pub(super) struct Local(gix::Repository);
+
+/// The kind of an object to write.
+#[derive(Clone, Copy)]
+pub(super) enum Kind {
+    Blob,
+    Tree,
+    Commit,
+}
+
+/// An object that exists now.
+pub(super) struct Written {
+    /// Its name. Not only commits have one of that type.
+    pub(super) id: CommitId,
+    /// What must be synced for it to last.
+    pub(super) unsynced: Vec<PathBuf>,
+}
+
+/// Where HEAD points.
+pub(super) enum HeadTarget {
+    Ref(String),
+    Commit(CommitId),
+}
+
+/// Where a ref is.
+#[derive(Debug, Clone)]
+pub(super) struct RefValue {
+    /// The commit, behind annotated tags.
+    pub(super) commit: CommitId,
+    /// What the ref itself says.
+    target: Target,
+}
+
+/// What a ref was found to be.
+#[derive(Debug, Clone)]
+pub(super) enum OldValue {
+    Absent,
+    Is(RefValue),
+    /// There is a file, but no commit can be read from it.
+    Broken,
+}
+
+impl OldValue {
+    pub(super) fn commit(&self) -> Option<CommitId> {
+        match self {
+            Self::Is(value) => Some(value.commit),
+            Self::Absent | Self::Broken => None,
+        }
+    }
+}
+
+/// One ref to move, checked.
+#[derive(Debug, Clone)]
+pub(super) struct Step {
+    pub(super) full: String,
+    pub(super) old: OldValue,
+    pub(super) new: Option<CommitId>,
+}
+
+/// Why refs were not moved.
+pub(super) enum TransactionError {
+    Git(GitError),
+    Sync(HistoryError),
+}
+
+/// A commit object.
+pub(super) struct CommitObject {
+    pub(super) tree: CommitId,
+    pub(super) parents: Vec<CommitId>,
+    pub(super) message: String,
+    pub(super) time_seconds: i64,
+}
+
+/// What a revision means.
+pub(super) enum Revision {
+    Include(CommitId),
+    ParentsOf(CommitId),
+    WithoutParents(CommitId),
+    Other,
+}
+
+/// Why a revision means nothing.
+pub(super) enum RevisionError {
+    NotFound(String),
+    Ambiguous(Vec<String>),
+    NoCommit(String),
+    Unsupported(String),
+    Git(GitError),
+}
+
+/// The commits of a walk.
+pub(super) type Steps = Box<dyn Iterator<Item = Result<Walked, GitError>> + Send>;
+
+fn wrong(error: gix::Error) -> GitError {
+    // The library's errors are trees of causes; one line with the last of them says what a person can use.
+    let (first, cause) = (error.to_string(), error.probable_cause().to_string());
+    GitError(if first.contains(&cause) { first } else { format!("{first}: {cause}") })
+}
+
+fn ours(id: impl AsRef<gix::oid>) -> CommitId {
+    let bytes = id.as_ref().as_bytes().try_into();
+    CommitId::from_bytes(bytes.expect("the repository's ids are SHA-1: only that is compiled in"))
+}
+
+fn theirs(id: &CommitId) -> gix::ObjectId {
+    gix::ObjectId::Sha1(*id.as_bytes())
+}
+
+impl Git {
+    pub(super) fn open(directory: &Path) -> Result<Self, GitError> {
+        let options = gix::open::Options::isolated()
+            .open_path_as_is(true)
+            .with(gix::sec::Trust::Full)
+            .lossy_config(true);
+        options.open(directory).map(Self).map_err(wrong)
+    }
+
+    pub(super) fn local(&self) -> Local {
+        Local(self.0.to_thread_local())
+    }
+}
+
+impl Local {
+    pub(super) fn head(&self) -> Result<HeadTarget, GitError> {
+        let head = self.0.refs.find("HEAD").map_err(wrong)?;
+        Ok(match head.target {
+            Target::Symbolic(name) => HeadTarget::Ref(name.as_bstr().to_string()),
+            Target::Object(id) => HeadTarget::Commit(ours(id)),
+        })
+    }
+
+    /// Where a ref is, by its full name.
+    pub(super) fn find(&self, full: &str) -> Result<Option<RefValue>, GitError> {
+        // By full name only: the library would otherwise also try `refs/heads/refs/heads/…`.
+        let name = FullName::try_from(full).map_err(|error| GitError(error.to_string()))?;
+        let Some(mut found) = self.0.try_find_reference(name.as_ref()).map_err(wrong)? else {
+            return Ok(None);
+        };
+        if found.name().as_bstr() != full {
+            return Ok(None);
+        }
+        let target = found.inner.target.clone();
+        let commit = ours(found.peel_to_id().map_err(wrong)?);
+        Ok(Some(RefValue { commit, target }))
+    }
+
+    /// Every ref below a prefix that ends with a slash.
+    pub(super) fn list(&self, prefix: &str) -> Result<Vec<(String, CommitId)>, GitError> {
+        let platform = self.0.references().map_err(wrong)?;
+        let mut refs = Vec::new();
+        for found in platform.prefixed(prefix.as_bytes()).map_err(wrong)?.peeled().map_err(wrong)? {
+            // A ref that leads nowhere must not hide the others; `fsck` names it.
+            let Ok(found) = found else { continue };
+            if let Some(id) = found.try_id() {
+                refs.push((found.name().as_bstr().to_string(), ours(id)));
+            }
+        }
+        Ok(refs)
+    }
+
+    /// Moves refs. `before_commit` runs when all of Git's locks are held and filled, before the first ref moves.
+    pub(super) fn transact(
+        &self,
+        steps: &[Step],
+        message: &str,
+        who: &Who,
+        log: bool,
+        before_commit: impl FnOnce() -> Result<(), HistoryError>,
+    ) -> Result<(), TransactionError> {
+        let head = match self.head() {
+            Ok(HeadTarget::Ref(full)) => Some(full),
+            _ => None,
+        };
+        let mut refs = self.0.refs.clone();
+        if !log {
+            refs.write_reflog = gix::refs::store::WriteReflog::Disable;
+        }
+        let edits: Vec<_> = steps.iter().map(|step| edit(step, head.as_deref(), message)).collect();
+        let git = |error| TransactionError::Git(wrong(error));
+        let prepared = refs.transaction().prepare(edits, LOCK_PATIENCE, LOCK_PATIENCE).map_err(git)?;
+        before_commit().map_err(TransactionError::Sync)?;
+        let signature = who.signature();
+        let signature = gix::actor::SignatureRef::from_bytes(signature.as_bytes()).map_err(git)?;
+        prepared.commit(Some(signature)).map_err(git)?;
+        Ok(())
+    }
+
+    /// Writes an object unless it exists.
+    pub(super) fn write(&self, kind: Kind, bytes: &[u8]) -> Result<Written, GitError> {
+        let kind = match kind {
+            Kind::Blob => GitKind::Blob,
+            Kind::Tree => GitKind::Tree,
+            Kind::Commit => GitKind::Commit,
+        };
+        let id = gix::objs::compute_hash(gix::hash::Kind::Sha1, kind, bytes).map_err(wrong)?;
+        let hex = id.to_string();
+        let objects = self.0.objects.store_ref().path().to_owned();
+        let shard = objects.join(&hex[..2]);
+        let path = shard.join(&hex[2..]);
+        // An empty file is what a power cut leaves of an object that was not synced; it is written again.
+        let loose = path.metadata().is_ok_and(|metadata| metadata.len() > 0);
+        if !loose && self.0.objects.exists_without_refresh(&id) && !path.exists() {
+            return Ok(Written { id: ours(id), unsynced: Vec::new() });
+        }
+        let mut unsynced = Vec::with_capacity(3);
+        if !shard.exists() {
+            unsynced.push(objects);
+        }
+        if !loose {
+            self.0.objects.write_buf_with_known_id(kind, bytes, id).map_err(wrong)?;
+        }
+        // Also when another process wrote it: it may not have synced it yet, and syncing twice costs little.
+        unsynced.extend([shard, path]);
+        Ok(Written { id: ours(id), unsynced })
+    }
+
+    pub(super) fn has_commit(&self, id: &CommitId) -> bool {
+        let header = self.0.try_find_header(theirs(id));
+        header.is_ok_and(|header| header.is_some_and(|header| header.kind() == GitKind::Commit))
+    }
+
+    pub(super) fn commit(&self, id: &CommitId) -> Result<Option<CommitObject>, GitError> {
+        let Some(object) = self.0.try_find_object(theirs(id)).map_err(wrong)? else {
+            return Ok(None);
+        };
+        if object.kind != GitKind::Commit {
+            return Ok(None);
+        }
+        let commit = gix::objs::CommitRef::from_bytes(&object.data, gix::hash::Kind::Sha1).map_err(wrong)?;
+        Ok(Some(CommitObject {
+            tree: ours(commit.tree()),
+            parents: commit.parents().map(ours).collect(),
+            message: commit.message.to_str_lossy().into_owned(),
+            time_seconds: commit.committer().map_err(wrong)?.seconds(),
+        }))
+    }
+
+    /// A file of a Git tree, when it has one of that name.
+    pub(super) fn file(&self, tree: &CommitId, name: &str) -> Result<Option<Vec<u8>>, GitError> {
+        let tree = self.0.find_tree(theirs(tree)).map_err(wrong)?;
+        let Some(entry) = tree.find_entry(name) else {
+            return Ok(None);
+        };
+        if !entry.mode().is_blob() {
+            return Ok(None);
+        }
+        let mut blob = self.0.find_blob(entry.oid()).map_err(wrong)?;
+        Ok(Some(std::mem::take(&mut blob.data)))
+    }
+
+    pub(super) fn merge_bases(&self, a: &CommitId, b: &CommitId) -> Result<Vec<CommitId>, GitError> {
+        let bases = self.0.merge_bases_many(theirs(a), &[theirs(b)]).map_err(wrong)?;
+        Ok(bases.into_iter().map(|id| ours(id.detach())).collect())
+    }
+
+    pub(super) fn walk(&self, options: &WalkOptions) -> Result<Steps, GitError> {
+        use gix::traverse::commit::{Parents, Simple, simple, topo};
+        let tips = options.tips.iter().map(theirs);
+        let hidden = options.hidden.iter().map(theirs);
+        let parents = if options.first_parent { Parents::First } else { Parents::All };
+        let graph = self.0.commit_graph_if_enabled().map_err(wrong)?;
+        let objects = self.0.objects.clone();
+        let walked = |info: gix::Result<gix::traverse::commit::Info>| {
+            let info = info.map_err(wrong)?;
+            let parents = info.parent_ids.iter().map(ours).collect();
+            Ok(Walked { id: ours(info.id), parents, time_seconds: info.commit_time.unwrap_or_default() })
+        };
+        Ok(match options.order {
+            Order::Time => {
+                let order = simple::CommitTimeOrder::NewestFirst;
+                let walk = Simple::new(tips, objects).sorting(simple::Sorting::ByCommitTime(order));
+                let walk = walk.map_err(wrong)?.parents(parents).commit_graph(graph);
+                Box::new(walk.hide(hidden).map_err(wrong)?.map(walked))
+            }
+            Order::Topological => {
+                let walk = topo::Builder::new(objects).with_tips(tips).with_ends(hidden).parents(parents);
+                let walk = walk.sorting(topo::Sorting::TopoOrder).with_commit_graph(graph);
+                Box::new(walk.build().map_err(wrong)?.map(walked))
+            }
+        })
+    }
+
+    /// Reads a revision.
+    pub(super) fn parse(&self, text: &str) -> Result<Revision, RevisionError> {
+        use gix::revision::plumbing::Spec;
+        let hint = revision::Options {
+            refs_hint: revision::RefsHint::default(),
+            object_kind_hint: Some(revision::ObjectKindHint::Committish),
+        };
+        let spec = gix::revision::Spec::from_bstr(BStr::new(text), &self.0, hint).map_err(revision_error)?;
+        Ok(match spec.detach() {
+            Spec::Include(id) => Revision::Include(self.peel(id)?),
+            Spec::IncludeOnlyParents(id) => Revision::ParentsOf(self.peel(id)?),
+            Spec::ExcludeParents(id) => Revision::WithoutParents(self.peel(id)?),
+            _ => Revision::Other,
+        })
+    }
+
+    fn peel(&self, id: gix::ObjectId) -> Result<CommitId, RevisionError> {
+        let object = match self.0.try_find_object(id) {
+            Ok(Some(object)) => object,
+            Ok(None) => return Err(RevisionError::NotFound(format!("object {id} does not exist"))),
+            Err(error) => return Err(RevisionError::Git(wrong(error))),
+        };
+        let kind = object.kind;
+        let commit = object.peel_to_kind(GitKind::Commit);
+        commit.map(|commit| ours(commit.id)).map_err(|_| RevisionError::NoCommit(kind.to_string()))
+    }
+}
+
+fn edit(step: &Step, head: Option<&str>, message: &str) -> RefEdit {
+    // The library compares again under Git's own lock: stock git does not know of ours.
+    let expected = match &step.old {
+        OldValue::Is(value) => PreviousValue::MustExistAndMatch(value.target.clone()),
+        OldValue::Absent => PreviousValue::MustNotExist,
+        OldValue::Broken => PreviousValue::Any,
+    };
+    // An edit of HEAD that follows it writes both logs, as Git does when the branch that is checked out moves.
+    let follow = head == Some(step.full.as_str()) && step.new.is_some();
+    let name = if follow { "HEAD" } else { step.full.as_str() };
+    let change = match step.new {
+        Some(new) => Change::Update {
+            log: LogChange {
+                mode: RefLog::AndReference,
+                force_create_reflog: true,
+                message: BString::from(message),
+            },
+            expected,
+            new: Target::Object(theirs(&new)),
+        },
+        None => Change::Delete { expected, log: RefLog::AndReference },
+    };
+    let name = FullName::try_from(name).expect("a validated name is a full ref name");
+    RefEdit { change, name, deref: follow }
+}
+
+fn revision_error(error: gix::Error) -> RevisionError {
+    if let Some(revision::Error::AmbiguousPrefix { candidates, .. }) = error.downcast_any_ref() {
+        return RevisionError::Ambiguous(
+            candidates.iter().map(|(id, info)| format!("{id} ({info})")).collect(),
+        );
+    }
+    if error.is_corrupted() || error.is_permission_denied() {
+        return RevisionError::Git(wrong(error));
+    }
+    // The library has one class for a text that it cannot read and one that it read but that leads nowhere. Only
+    // the latter has causes, the last of which says where it ended.
+    let texts: Vec<_> = error.iter_errors().map(ToString::to_string).collect();
+    let plain = |text: &str| text.split(", input=").next().unwrap_or_default().to_owned();
+    match texts.as_slice() {
+        [] => RevisionError::Unsupported(String::new()),
+        [only] => RevisionError::Unsupported(plain(only)),
+        [first, .., last] if first.starts_with("delegate.peel_until") => {
+            RevisionError::Unsupported(plain(last))
+        }
+        [.., last] if last.contains("could not be found") || last.contains("invalid byte") => {
+            RevisionError::NotFound(String::new())
+        }
+        [.., last] => RevisionError::NotFound(plain(last)),
+    }
+}

@@ -1,0 +1,102 @@
+//! Where a ref has been.
+
+use std::fs::{OpenOptions, create_dir_all};
+use std::io::{ErrorKind, Write as _};
+use std::path::PathBuf;
+
+use super::{Durability, History, HistoryError, RefName, Who};
+use crate::object::CommitId;
+
+/// One move of a ref.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReflogEntry {
+    /// Where it was; `None` when it was made by this move.
+    pub old: Option<CommitId>,
+    /// Where it went; `None` when it was deleted.
+    pub new: Option<CommitId>,
+    /// When, in seconds since 1970.
+    pub time_seconds: i64,
+    /// Why.
+    pub message: String,
+}
+
+const NOTHING: CommitId = CommitId::from_bytes([0; 20]);
+
+impl History {
+    /// The moves of a ref, newest first; none when it has no log.
+    pub fn reflog(&self, name: &RefName) -> Result<Vec<ReflogEntry>, HistoryError> {
+        self.read_log(&name.full())
+    }
+
+    /// The moves of HEAD, newest first.
+    pub fn head_reflog(&self) -> Result<Vec<ReflogEntry>, HistoryError> {
+        self.read_log("HEAD")
+    }
+
+    fn read_log(&self, full: &str) -> Result<Vec<ReflogEntry>, HistoryError> {
+        let path = self.log_path(full);
+        match std::fs::read(&path) {
+            // A power cut may have torn the last line; it is passed over, as Git does.
+            Ok(bytes) => Ok(bytes.split(|byte| *byte == b'\n').rev().filter_map(parse).collect()),
+            // A directory, where a ref of that name was and one below it is now.
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::IsADirectory) => {
+                Ok(Vec::new())
+            }
+            Err(source) => Err(HistoryError::io("reading", &path, source)),
+        }
+    }
+
+    /// Where the log of a ref is.
+    pub(super) fn log_path(&self, full: &str) -> PathBuf {
+        self.directory.join("logs").join(full)
+    }
+}
+
+/// A log's line, in Git's format.
+pub(super) fn line(old: Option<CommitId>, new: CommitId, who: &Who, message: &str) -> String {
+    let (old, signature, message) = (old.unwrap_or(NOTHING), who.signature(), one_line(message));
+    if message.is_empty() {
+        return format!("{old} {new} {signature}\n");
+    }
+    format!("{old} {new} {signature}\t{message}\n")
+}
+
+/// A message as a log can hold it: runs of white space, newlines among them, become one space.
+pub(super) fn one_line(message: &str) -> String {
+    message.replace('\0', " ").split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Adds a line to a ref's log. Called under the lock.
+pub(super) fn append(history: &History, full: &str, line: &str) -> Result<(), HistoryError> {
+    let path = history.log_path(full);
+    let failed = |source| HistoryError::io("adding to", &path, source);
+    let parent = path.parent().expect("a log lies in `logs`");
+    let made = !parent.exists();
+    if made {
+        create_dir_all(parent).map_err(failed)?;
+    }
+    let mut file = OpenOptions::new().append(true).create(true).open(&path).map_err(failed)?;
+    file.write_all(line.as_bytes()).map_err(failed)?;
+    if history.durability() == Durability::Commit {
+        history.must_sync([path.clone()]);
+        if made || line.len() as u64 == file.metadata().map_err(failed)?.len() {
+            history.must_sync([parent.to_owned()]);
+        }
+    }
+    Ok(())
+}
+
+fn parse(line: &[u8]) -> Option<ReflogEntry> {
+    let line = String::from_utf8_lossy(line);
+    let (head, message) = line.split_once('\t').unwrap_or((&line, ""));
+    let (old, rest) = head.split_once(' ')?;
+    let (new, rest) = rest.split_once(' ')?;
+    let (_, time) = rest.rsplit_once("> ")?;
+    let some = |text: &str| text.parse::<CommitId>().ok().map(|id| (id != NOTHING).then_some(id));
+    Some(ReflogEntry {
+        old: some(old)?,
+        new: some(new)?,
+        time_seconds: time.split(' ').next()?.parse().ok()?,
+        message: message.to_owned(),
+    })
+}

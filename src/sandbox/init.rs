@@ -1,0 +1,369 @@
+//! The two processes inside a sandbox before there is a program: init (pid 1) and the payload's first moments.
+//!
+//! # Invariants
+//! - Between clone and execve there are system calls only, on memory prepared by the parent.
+//! - Neither function returns: both processes end here or become another program.
+
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+use nix::libc;
+use rustix::io::Errno;
+use rustix::thread::{CapabilitySet, CapabilitySets};
+
+use super::fault::{self, Aspect, Fault};
+use super::plan::Resource;
+use super::scene::{Scene, exists};
+use super::step::{Program, Step};
+use super::sys::{self, Cloned, Pointers};
+
+/// What a container's root may do; podman's default set.
+const CONTAINER_CAPABILITIES: CapabilitySet = CapabilitySet::CHOWN
+    .union(CapabilitySet::DAC_OVERRIDE)
+    .union(CapabilitySet::FOWNER)
+    .union(CapabilitySet::FSETID)
+    .union(CapabilitySet::KILL)
+    .union(CapabilitySet::NET_BIND_SERVICE)
+    .union(CapabilitySet::SETFCAP)
+    .union(CapabilitySet::SETGID)
+    .union(CapabilitySet::SETPCAP)
+    .union(CapabilitySet::SETUID)
+    .union(CapabilitySet::SYS_CHROOT);
+
+/// Capabilities are numbered from 0; no kernel has 64 of them.
+const MAX_CAPABILITIES: u32 = 64;
+
+/// Sent by the parent when the id maps are written. Signals to forward are sent as their number.
+pub(crate) const GO: u8 = 0xff;
+
+/// Length of the record in which init says how the payload ended: the raw wait status, then six usage numbers.
+pub(crate) const ENDED_BYTES: usize = 8 * 7;
+
+/// What init holds of its parent, all of it closed on execve.
+pub(crate) struct Lines {
+    /// Both directions: `GO` and signal numbers come in, the final record goes out. Packets.
+    pub(crate) link: OwnedFd,
+    /// Takes one report of a failed step; its closing means the program runs.
+    pub(crate) report: OwnedFd,
+    /// The payload's standard streams.
+    pub(crate) streams: [OwnedFd; 3],
+}
+
+/// Everything the child needs, made before the clone.
+pub(crate) struct Script {
+    steps: Vec<Step>,
+    argv: Pointers,
+    env: Pointers,
+    groups: Vec<rustix::thread::Gid>,
+}
+
+impl Script {
+    pub(crate) fn new(steps: Vec<Step>) -> Self {
+        let (argv, env) = match steps.last() {
+            Some(Step::Exec(program)) => (Pointers::of(&program.argv), Pointers::of(&program.env)),
+            _ => (Pointers::of(&[]), Pointers::of(&[])),
+        };
+        let groups = steps.iter().find_map(|step| match step {
+            Step::Groups(groups) => {
+                Some(groups.iter().map(|id| rustix::thread::Gid::from_raw(*id)).collect())
+            }
+            _ => None,
+        });
+        Self { steps, argv, env, groups: groups.unwrap_or_default() }
+    }
+
+    pub(crate) fn step(&self, number: usize) -> Option<&Step> {
+        self.steps.get(number)
+    }
+}
+
+/// The life of init: sets the scene, starts the payload, collects the dead, and reports.
+pub(crate) fn live(script: &Script, lines: Lines) -> ! {
+    let mut scene = Scene::default();
+    let mut lines = Some(lines);
+    for (number, step) in script.steps.iter().enumerate() {
+        let Some(held) = &lines else { sys::exit_now(1) };
+        let done = match step {
+            Step::AwaitMaps => await_maps(held),
+            Step::Fork => {
+                let Some(held) = lines.take() else { sys::exit_now(1) };
+                start_payload(script, number, held)
+            }
+            step => set(step, &mut scene),
+        };
+        if let Err(fault) = done {
+            match &lines {
+                Some(held) => fail(&held.report, number, fault),
+                None => sys::exit_now(1),
+            }
+        }
+    }
+    // A script without a payload, as probes use: everything worked.
+    if let Some(held) = &lines {
+        let _ = sys::send_packet(&held.link, &ended(0));
+    }
+    sys::exit_now(0)
+}
+
+fn fail(report: &OwnedFd, number: usize, fault: Fault) -> ! {
+    let _ = rustix::io::write(report, &fault::encode(number, fault));
+    sys::exit_now(1)
+}
+
+fn await_maps(lines: &Lines) -> Result<(), Fault> {
+    // First the wish to die with the parent, then the proof that it was still there after the wish.
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+    if sys::receive_byte(&lines.link, 0)? != Some(GO) {
+        sys::exit_now(1);
+    }
+    // Only now: an undumpable process's id maps cannot be written. From here on nothing inside can trace init
+    // or look at its memory, its executable or its descriptors.
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?;
+    // No terminal, and no signals meant for the caller's process group.
+    rustix::process::setsid()?;
+    Ok(())
+}
+
+fn set(step: &Step, scene: &mut Scene) -> Result<(), Fault> {
+    match step {
+        Step::PrivateMounts => {
+            use rustix::mount::MountPropagationFlags as Propagation;
+            Ok(rustix::mount::mount_change(c"/", Propagation::PRIVATE | Propagation::REC)?)
+        }
+        // Refused by some container engines' filters, and when the user's key quota is used up: then the session
+        // keyring stays the caller's.
+        Step::OwnKeyring => {
+            let _ = sys::join_new_keyring();
+            Ok(())
+        }
+        Step::Hostname(name) => Ok(sys::set_hostname(name)?),
+        Step::LoopbackUp => Ok(sys::loopback_up()?),
+        Step::Overlay(layers) => scene.overlay(layers),
+        Step::BindRoot { source, read_only } => scene.bind_root(source, *read_only),
+        Step::FreshProc => scene.fresh_proc(),
+        Step::FreshSys => scene.fresh_sys(),
+        Step::HostSys => scene.host_sys(),
+        Step::Mask(path) => scene.mask(path),
+        Step::ReadOnly(path) => scene.make_read_only(path),
+        Step::Dev => scene.empty_dev(),
+        Step::Device { name, host, major, minor } => scene.device(name, host, *major, *minor),
+        Step::DevLink { name, target } => scene.dev_link(name, target),
+        Step::DevPts { tty_group } => scene.dev_pts(*tty_group),
+        Step::DevShm => scene.dev_shm(),
+        Step::DevMqueue => scene.dev_mqueue(),
+        Step::Bind { source, target, read_only } => scene.bind(source, target, *read_only),
+        Step::Tmpfs { target, size } => scene.tmpfs(target, size),
+        Step::Pivot => scene.pivot(),
+        Step::Exercise(exercise) => scene.exercise(*exercise),
+        _ => Err(Fault::new(Aspect::Check, Errno::INVAL)),
+    }
+}
+
+fn start_payload(script: &Script, number: usize, lines: Lines) -> ! {
+    let child_dies = 1u64 << (libc::SIGCHLD - 1);
+    // Blocked before the fork, so that no death is missed; the payload puts its own mask back.
+    let prepared = sys::block_signals(child_dies).and_then(|()| sys::signal_fd(child_dies));
+    let deaths = match prepared {
+        Ok(deaths) => deaths,
+        Err(errno) => fail(&lines.report, number, errno.into()),
+    };
+    // SAFETY: init has one thread, and both sides go on with system calls only.
+    match unsafe { sys::clone3(0, false) } {
+        Err(errno) => fail(&lines.report, number, errno.into()),
+        Ok(Cloned::Child) => payload(script, number + 1, &lines),
+        Ok(Cloned::Parent(pid, _)) => {
+            let Lines { link, report, streams } = lines;
+            // The reader of a payload's output must see its end when the payload closes it, and the parent must see
+            // the report line close when the program starts.
+            drop((report, streams));
+            watch(pid, &link, &deaths)
+        }
+    }
+}
+
+/// Collects the dead and forwards signals until the payload ends.
+fn watch(payload: libc::pid_t, link: &OwnedFd, deaths: &OwnedFd) -> ! {
+    loop {
+        let [died, spoke] = sys::wait_readable([deaths.as_raw_fd(), link.as_raw_fd()]);
+        if spoke {
+            match sys::receive_byte(link, libc::MSG_DONTWAIT) {
+                Ok(Some(signal)) => forward(payload, i32::from(signal)),
+                // The parent is gone, and with it everybody who could want a result.
+                Ok(None) => sys::exit_now(1),
+                Err(_) => {}
+            }
+        }
+        if died {
+            let mut record = [0; 128];
+            let _ = rustix::io::read(deaths, &mut record);
+            while let Some((pid, status)) = sys::reap_any() {
+                if pid == payload {
+                    let _ = sys::send_packet(link, &ended(status));
+                    // The kernel now kills whatever is left in this pid namespace.
+                    sys::exit_now(0);
+                }
+            }
+        }
+    }
+}
+
+/// What a terminal would send goes to the payload's process group, as a terminal would send it; the rest to the
+/// payload alone.
+fn forward(payload: libc::pid_t, signal: i32) {
+    let from_terminal =
+        [libc::SIGINT, libc::SIGQUIT, libc::SIGHUP, libc::SIGTSTP, libc::SIGCONT, libc::SIGWINCH];
+    let group = from_terminal.contains(&signal);
+    // The group does not exist before the payload has called setsid.
+    if !group || sys::kill(-payload, signal).is_err() {
+        let _ = sys::kill(payload, signal);
+    }
+}
+
+fn ended(status: i32) -> [u8; ENDED_BYTES] {
+    let usage = sys::children_usage();
+    let micros = |time: libc::timeval| time.tv_sec as u64 * 1_000_000 + time.tv_usec as u64;
+    let numbers = [
+        status as u32 as u64,
+        micros(usage.ru_utime),
+        micros(usage.ru_stime),
+        usage.ru_maxrss as u64 * 1024,
+        usage.ru_inblock as u64 * 512,
+        usage.ru_oublock as u64 * 512,
+        0,
+    ];
+    let mut bytes = [0; ENDED_BYTES];
+    for (place, number) in bytes.chunks_exact_mut(8).zip(numbers) {
+        place.copy_from_slice(&number.to_ne_bytes());
+    }
+    bytes
+}
+
+/// Descriptor of the report line in the payload, right after the standard streams.
+const REPORT_FD: RawFd = 3;
+
+fn payload(script: &Script, first: usize, lines: &Lines) -> ! {
+    let mut report = lines.report.as_raw_fd();
+    for (offset, step) in script.steps.iter().skip(first).enumerate() {
+        let done = match step {
+            Step::Streams { owner } => streams(lines, *owner).map(|()| report = REPORT_FD),
+            Step::Exec(program) => Err(execute(script, program)),
+            Step::Groups(_) => rustix::thread::set_thread_groups(&script.groups).map_err(Fault::from),
+            step => become_payload(step),
+        };
+        if let Err(fault) = done {
+            // SAFETY: the descriptor is open: either the original or its duplicate made by `streams`.
+            let report = unsafe { std::os::fd::BorrowedFd::borrow_raw(report) };
+            let _ = rustix::io::write(report, &fault::encode(first + offset, fault));
+            sys::exit_now(1);
+        }
+    }
+    sys::exit_now(0)
+}
+
+fn streams(lines: &Lines, owner: u32) -> Result<(), Fault> {
+    for (target, stream) in lines.streams.iter().enumerate() {
+        if owner != 0 {
+            own_pipe(stream, owner);
+        }
+        sys::duplicate_onto(stream.as_raw_fd(), target as RawFd, false)?;
+    }
+    if lines.report.as_raw_fd() != REPORT_FD {
+        sys::duplicate_onto(lines.report.as_raw_fd(), REPORT_FD, true)?;
+    }
+    Ok(sys::close_from(REPORT_FD as u32 + 1)?)
+}
+
+/// Gives an anonymous pipe to the payload's user, who could otherwise not open /dev/stdout. Files are left alone.
+fn own_pipe(stream: &OwnedFd, owner: u32) {
+    const PIPEFS_MAGIC: rustix::fs::FsWord = 0x5049_5045;
+    if rustix::fs::fstatfs(stream).is_ok_and(|stat| stat.f_type == PIPEFS_MAGIC) {
+        let _ = rustix::fs::fchown(stream, Some(rustix::fs::Uid::from_raw(owner)), None);
+    }
+}
+
+fn become_payload(step: &Step) -> Result<(), Fault> {
+    match step {
+        Step::NewSession { tty } => {
+            rustix::process::setsid()?;
+            if *tty {
+                sys::take_terminal()?;
+            }
+        }
+        Step::Limit { resource, soft, hard } => {
+            let value = |limit: u64| (limit != u64::MAX).then_some(limit);
+            let limits = rustix::process::Rlimit { current: value(*soft), maximum: value(*hard) };
+            rustix::process::setrlimit(kernel_resource(*resource), limits)?;
+        }
+        Step::Umask(mask) => {
+            rustix::process::umask(rustix::fs::Mode::from_raw_mode(*mask));
+        }
+        Step::WorkDir(path) => rustix::process::chdir(path.as_c_str())?,
+        Step::BoundCapabilities => bound_capabilities()?,
+        Step::Gid(gid) => {
+            let gid = rustix::thread::Gid::from_raw(*gid);
+            rustix::thread::set_thread_res_gid(gid, gid, gid)?;
+        }
+        Step::Uid(uid) => {
+            let uid = rustix::thread::Uid::from_raw(*uid);
+            rustix::thread::set_thread_res_uid(uid, uid, uid)?;
+        }
+        Step::Capabilities { root } => {
+            let kept = if *root { CONTAINER_CAPABILITIES } else { CapabilitySet::empty() };
+            let sets =
+                CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
+            rustix::thread::set_capabilities(None, sets)?;
+            rustix::thread::clear_ambient_capability_set()?;
+        }
+        Step::NoNewPrivileges => rustix::thread::set_no_new_privs(true)?,
+        Step::DefaultSignals => sys::default_signals()?,
+        _ => return Err(Fault::new(Aspect::Check, Errno::INVAL)),
+    }
+    Ok(())
+}
+
+fn bound_capabilities() -> Result<(), Errno> {
+    for number in 0..MAX_CAPABILITIES {
+        let capability = CapabilitySet::from_bits_retain(1 << number);
+        if CONTAINER_CAPABILITIES.contains(capability) {
+            continue;
+        }
+        match rustix::thread::remove_capability_from_bounding_set(capability) {
+            // Past the last capability this kernel knows.
+            Err(Errno::INVAL) => break,
+            other => other?,
+        }
+    }
+    Ok(())
+}
+
+fn kernel_resource(resource: Resource) -> rustix::process::Resource {
+    use rustix::process::Resource as Kernel;
+    match resource {
+        Resource::AddressSpace => Kernel::As,
+        Resource::Core => Kernel::Core,
+        Resource::Cpu => Kernel::Cpu,
+        Resource::Data => Kernel::Data,
+        Resource::FileSize => Kernel::Fsize,
+        Resource::LockedMemory => Kernel::Memlock,
+        Resource::MessageQueue => Kernel::Msgqueue,
+        Resource::OpenFiles => Kernel::Nofile,
+        Resource::Processes => Kernel::Nproc,
+        Resource::Stack => Kernel::Stack,
+    }
+}
+
+/// Tries the candidates in order, with execvp's rules: what is missing is passed over, what is forbidden is
+/// remembered, anything else is final.
+fn execute(script: &Script, program: &Program) -> Fault {
+    let mut forbidden = false;
+    for candidate in &program.candidates {
+        // SAFETY: the script owns both the strings (in its last step) and the pointers to them.
+        let errno = unsafe { sys::execute(candidate, &script.argv, &script.env) };
+        match errno {
+            Errno::NOENT if exists(candidate) => return Fault::new(Aspect::Interpreter, errno),
+            Errno::NOENT | Errno::NOTDIR => {}
+            Errno::ACCESS => forbidden = true,
+            other => return other.into(),
+        }
+    }
+    if forbidden { Errno::ACCESS.into() } else { Fault::new(Aspect::Absent, Errno::NOENT) }
+}

@@ -1,0 +1,419 @@
+//! Probes for `treebox doctor`: each really does the thing, in a throw-away child with namespaces of its own.
+//!
+//! They need no worker and no engine, and may be called from a program with threads: the children make system calls
+//! only. What they leave behind is below the scratch directory.
+
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use nix::libc;
+
+use super::error::LaunchError;
+use super::identity::{IdentityChoice, assign};
+use super::idmap::{IdMap, IdRange};
+use super::init::Script;
+use super::launch::{Ending, start};
+use super::plan::{Rootfs, Upper};
+use super::prepare::{device_steps, root};
+use super::step::{Exercise, Step};
+
+/// How a probe came out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It works.
+    Ok,
+    /// treebox works without it, with less comfort or speed.
+    Degraded,
+    /// Commands cannot be run.
+    Failed,
+}
+
+/// The result of one probe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// What was probed.
+    pub name: &'static str,
+    /// How it came out.
+    pub outcome: Outcome,
+    /// What was seen.
+    pub detail: String,
+    /// Why, where that is known.
+    pub cause: String,
+    /// What to do about it, in one line; empty when nothing has to be done.
+    pub fix: String,
+}
+
+impl Finding {
+    fn ok(name: &'static str, detail: impl Into<String>) -> Self {
+        Self { name, outcome: Outcome::Ok, detail: detail.into(), cause: String::new(), fix: String::new() }
+    }
+
+    fn bad(name: &'static str, outcome: Outcome, detail: impl ToString, cause: &str, fix: &str) -> Self {
+        Self { name, outcome, detail: detail.to_string(), cause: cause.to_owned(), fix: fix.to_owned() }
+    }
+}
+
+/// Runs every probe. `scratch` is a writable directory on the file system the store is to live on.
+pub fn all(scratch: &Path) -> Vec<Finding> {
+    let spaces = user_namespaces();
+    if spaces.outcome == Outcome::Failed {
+        // Everything else would fail for the same reason.
+        return vec![spaces, cgroups()];
+    }
+    let mut findings = vec![spaces, subordinate_ids()];
+    findings.extend([
+        overlay(scratch),
+        data_only(scratch),
+        proc(scratch),
+        devices(scratch),
+        loopback(),
+        cgroups(),
+    ]);
+    findings
+}
+
+/// Creates a user namespace and becomes its root.
+pub fn user_namespaces() -> Finding {
+    const NAME: &str = "user namespaces";
+    match act(vec![Step::AwaitMaps], libc::CLONE_NEWUSER | libc::CLONE_NEWNS) {
+        Ok(()) => Finding::ok(NAME, "one can be created"),
+        Err(err) => {
+            let (cause, fix) = namespace_cause();
+            Finding::bad(NAME, Outcome::Failed, err, cause, fix)
+        }
+    }
+}
+
+fn namespace_cause() -> (&'static str, &'static str) {
+    let sysctl =
+        |name: &str| fs::read_to_string(format!("/proc/sys/{name}")).unwrap_or_default().trim().to_owned();
+    if sysctl("user/max_user_namespaces") == "0" {
+        return ("user.max_user_namespaces is 0", "sudo sysctl -w user.max_user_namespaces=15000");
+    }
+    if sysctl("kernel/apparmor_restrict_unprivileged_userns") == "1" {
+        return (
+            "AppArmor restricts unprivileged user namespaces (Ubuntu 23.10 and newer)",
+            "sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0",
+        );
+    }
+    if sysctl("kernel/unprivileged_userns_clone") == "0" {
+        return (
+            "kernel.unprivileged_userns_clone is 0 (Debian)",
+            "sudo sysctl -w kernel.unprivileged_userns_clone=1",
+        );
+    }
+    (
+        "most likely a container's seccomp filter or another security module",
+        "in Docker: --security-opt seccomp=unconfined --security-opt apparmor=unconfined --security-opt systempaths=unconfined",
+    )
+}
+
+/// Maps the caller's subordinate ids.
+pub fn subordinate_ids() -> Finding {
+    const NAME: &str = "subordinate ids";
+    if nix::unistd::geteuid().is_root() {
+        return Finding::ok(NAME, "not needed: the caller is root, every id is mapped as itself");
+    }
+    let mut detail = String::new();
+    let mut refusal = None;
+    let outcome = act_with(vec![Step::AwaitMaps], libc::CLONE_NEWUSER, &mut |pid| match assign(
+        pid,
+        IdentityChoice::Subordinate,
+    ) {
+        Ok(identity) => {
+            detail = format!("{identity:?}");
+            Ok(())
+        }
+        Err(err) => {
+            refusal = Some(err.to_string());
+            Err(LaunchError::maps(libc::EPERM))
+        }
+    });
+    match (outcome, refusal) {
+        (Ok(()), _) => Finding::ok(NAME, detail),
+        (Err(err), refusal) => Finding::bad(
+            NAME,
+            Outcome::Degraded,
+            refusal.unwrap_or_else(|| err.to_string()),
+            "without them every file in a sandbox has one owner",
+            "sudo apt install uidmap; sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $USER",
+        ),
+    }
+}
+
+/// Mounts an overlay, removes through it, and reads back what that left in the upper directory.
+pub fn overlay(scratch: &Path) -> Finding {
+    const NAME: &str = "overlay";
+    let fix = "put the store on ext4, XFS, btrfs or tmpfs (not on another overlay or NFS); load the module with `sudo modprobe overlay`";
+    let failed = |detail: &dyn ToString, cause: &str| {
+        Finding::bad(NAME, Outcome::Failed, detail.to_string(), cause, fix)
+    };
+    let prepared = Layers::create(scratch, "overlay");
+    let layers = match prepared {
+        Ok(layers) => layers,
+        Err(err) => return failed(&format!("cannot write to {}: {err}", scratch.display()), ""),
+    };
+    let mut steps = match layers.steps(None) {
+        Ok(steps) => steps,
+        Err(err) => return failed(&err, ""),
+    };
+    steps.push(Step::Exercise(Exercise::RemoveAndReplace));
+    let acted = act(steps, libc::CLONE_NEWUSER | libc::CLONE_NEWNS);
+    let whiteout = fs::symlink_metadata(layers.upper.join("gone"))
+        .is_ok_and(|meta| meta.file_type().is_char_device() && meta.rdev() == 0);
+    let mut value = [0u8; 4];
+    let opaque = rustix::fs::getxattr(layers.upper.join("dir"), "user.overlay.opaque", &mut value);
+    layers.clear();
+    match (acted, whiteout, opaque) {
+        (Err(err), ..) => failed(&err, ""),
+        (Ok(()), true, Ok(1)) if value[0] == b'y' => {
+            Finding::ok(NAME, "mounts; whiteouts and opaque directories are as expected")
+        }
+        (Ok(()), true, _) => {
+            failed(&"an emptied directory was not marked as opaque", "no user xattrs on this file system")
+        }
+        (Ok(()), false, _) => {
+            failed(&"a removal left no whiteout", "the file system cannot hold character devices 0:0")
+        }
+    }
+}
+
+/// Mounts an overlay whose files are redirects into a data-only lower.
+pub fn data_only(scratch: &Path) -> Finding {
+    const NAME: &str = "data-only layers";
+    let degraded = |detail: String| {
+        let cause = "Linux 6.16 or newer is needed for them in a user namespace";
+        Finding::bad(
+            NAME,
+            Outcome::Degraded,
+            detail,
+            cause,
+            "nothing has to be done: layers are linked or copied instead",
+        )
+    };
+    let attempt = || -> Result<(), String> {
+        let layers = Layers::create(scratch, "data-only").map_err(|err| err.to_string())?;
+        let data = layers.dir.join("data");
+        let redirect = layers.dir.join("lower/redirected");
+        let made = fs::create_dir(&data)
+            .and_then(|()| fs::write(data.join("blob"), Exercise::CONTENT))
+            .and_then(|()| fs::write(&redirect, ""))
+            .and_then(|()| {
+                fs::File::options().write(true).open(&redirect)?.set_len(Exercise::CONTENT.len() as u64)
+            })
+            .and_then(|()| {
+                let flags = rustix::fs::XattrFlags::empty();
+                rustix::fs::setxattr(&redirect, "user.overlay.metacopy", b"", flags)?;
+                Ok(rustix::fs::setxattr(&redirect, "user.overlay.redirect", b"/blob", flags)?)
+            });
+        made.map_err(|err| err.to_string())?;
+        let mut steps = layers.steps(Some(data)).map_err(|err| err.to_string())?;
+        steps.push(Step::Exercise(Exercise::ReadRedirected));
+        let acted = act(steps, libc::CLONE_NEWUSER | libc::CLONE_NEWNS);
+        layers.clear();
+        acted.map_err(|err| err.to_string())
+    };
+    match attempt() {
+        Ok(()) => Finding::ok(NAME, "redirects into them are followed"),
+        Err(detail) => degraded(detail),
+    }
+}
+
+/// Mounts a fresh /proc.
+pub fn proc(scratch: &Path) -> Finding {
+    const NAME: &str = "proc";
+    let spaces = libc::CLONE_NEWUSER | libc::CLONE_NEWNS | libc::CLONE_NEWPID;
+    match act_on_root(scratch, vec![Step::FreshProc], spaces) {
+        Ok(()) => Finding::ok(NAME, "a fresh one can be mounted"),
+        Err(detail) => Finding::bad(
+            NAME,
+            Outcome::Failed,
+            detail,
+            "the visible /proc is covered in parts, as inside a container",
+            "in Docker: --security-opt systempaths=unconfined",
+        ),
+    }
+}
+
+/// Builds a /dev.
+pub fn devices(scratch: &Path) -> Finding {
+    const NAME: &str = "devices";
+    match act_on_root(
+        scratch,
+        device_steps(false),
+        libc::CLONE_NEWUSER | libc::CLONE_NEWNS | libc::CLONE_NEWIPC,
+    ) {
+        Ok(()) => {
+            Finding::ok(NAME, "null, zero, full, random, urandom, tty, terminals and shared memory are there")
+        }
+        Err(detail) => Finding::bad(
+            NAME,
+            Outcome::Failed,
+            detail,
+            "a device of the host is missing or is not what its name says",
+            "look at `ls -l /dev/null /dev/zero /dev/full /dev/random /dev/urandom /dev/tty`",
+        ),
+    }
+}
+
+/// Brings a loopback interface up in a network of its own.
+pub fn loopback() -> Finding {
+    const NAME: &str = "loopback";
+    match act(vec![Step::AwaitMaps, Step::LoopbackUp], libc::CLONE_NEWUSER | libc::CLONE_NEWNET) {
+        Ok(()) => Finding::ok(NAME, "a network of its own can be had"),
+        Err(err) => {
+            let (cause, fix) = namespace_cause();
+            Finding::bad(NAME, Outcome::Failed, err, cause, fix)
+        }
+    }
+}
+
+/// Looks whether a cgroup v2 is delegated to the caller.
+pub fn cgroups() -> Finding {
+    const NAME: &str = "cgroups";
+    let degraded = |detail: String| {
+        let fix = "start treebox with `systemd-run --user --scope -p Delegate=yes treebox …`";
+        Finding::bad(NAME, Outcome::Degraded, detail, "limits then hold per process, not per sandbox", fix)
+    };
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let Some(path) = own.lines().find_map(|line| line.strip_prefix("0::")) else {
+        return degraded("there is no cgroup v2 hierarchy".to_owned());
+    };
+    let roots = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
+    let dirs = roots.map(|root| PathBuf::from(format!("{root}{path}")));
+    let Some(dir) = dirs.iter().find(|dir| dir.join("cgroup.controllers").exists()) else {
+        return degraded("the cgroup v2 hierarchy is not mounted".to_owned());
+    };
+    let writable = rustix::fs::access(dir.join("cgroup.procs"), rustix::fs::Access::WRITE_OK).is_ok();
+    let controllers = fs::read_to_string(dir.join("cgroup.controllers")).unwrap_or_default();
+    let controllers = controllers.trim();
+    match (writable, controllers) {
+        (false, _) => degraded(format!("{} is not delegated to this user", dir.display())),
+        (true, "") => degraded(format!("{} has no controllers", dir.display())),
+        (true, list) => Finding::ok(NAME, format!("delegated: {list}")),
+    }
+}
+
+/// The directories of a probe's overlay.
+struct Layers {
+    dir: PathBuf,
+    upper: PathBuf,
+}
+
+impl Layers {
+    fn create(scratch: &Path, name: &str) -> io::Result<Self> {
+        let dir = scratch.join(format!("probe-{name}-{}", std::process::id()));
+        let layers = Self { upper: dir.join("upper"), dir };
+        layers.clear();
+        for name in ["lower/dir", "stub", "upper", "work"] {
+            fs::create_dir_all(layers.dir.join(name))?;
+        }
+        fs::write(layers.dir.join("lower/gone"), "")?;
+        fs::write(layers.dir.join("lower/dir/inner"), "")?;
+        Ok(layers)
+    }
+
+    fn steps(&self, data_lower: Option<PathBuf>) -> Result<Vec<Step>, LaunchError> {
+        let rootfs = Rootfs::Overlay {
+            lowers: vec![self.dir.join("lower"), self.dir.join("stub")],
+            data_lower,
+            upper: Some(Upper { upper: self.upper.clone(), work: self.dir.join("work") }),
+        };
+        Ok(vec![Step::AwaitMaps, Step::PrivateMounts, root(&rootfs)?])
+    }
+
+    fn clear(&self) {
+        // What resists lies in a scratch directory, which its owner clears.
+        let _ = super::remove::remove_tree(&self.dir);
+    }
+}
+
+/// Performs steps on a root of empty mount points.
+fn act_on_root(scratch: &Path, more: Vec<Step>, namespaces: i32) -> Result<(), String> {
+    let dir = scratch.join(format!("probe-root-{}-{}", std::process::id(), namespaces));
+    for name in ["proc", "dev", "sys"] {
+        fs::create_dir_all(dir.join(name))
+            .map_err(|err| format!("cannot write to {}: {err}", scratch.display()))?;
+    }
+    let bound =
+        root(&Rootfs::Directory { path: dir.clone(), read_only: false }).map_err(|err| err.to_string());
+    let acted = bound.and_then(|bound| {
+        let mut steps = vec![Step::AwaitMaps, Step::PrivateMounts, bound];
+        steps.extend(more);
+        act(steps, namespaces).map_err(|err| err.to_string())
+    });
+    let _ = super::remove::remove_tree(&dir);
+    acted
+}
+
+/// Performs steps in a throw-away child that is root over one id.
+fn act(steps: Vec<Step>, namespaces: i32) -> Result<(), LaunchError> {
+    let one = |outer: u32| vec![IdRange { inner: 0, outer, count: 1 }];
+    let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
+    let map = IdMap { uids: one(uid), gids: one(gid), setgroups: false };
+    act_with(steps, namespaces, &mut |pid| {
+        map.write(pid, true).map_err(|err| LaunchError::maps(err.raw_os_error().unwrap_or(libc::EIO)))
+    })
+}
+
+fn act_with(
+    steps: Vec<Step>,
+    namespaces: i32,
+    write_maps: &mut dyn FnMut(i32) -> Result<(), LaunchError>,
+) -> Result<(), LaunchError> {
+    let null = || fs::File::options().read(true).write(true).open("/dev/null").map(OwnedFd::from);
+    let streams = || -> io::Result<[OwnedFd; 3]> { Ok([null()?, null()?, null()?]) };
+    let streams =
+        streams().map_err(|err| LaunchError::system("open /dev/null", err.raw_os_error().unwrap_or(0)))?;
+    let script = Script::new(steps);
+    match start(&script, namespaces, write_maps, streams)?.wait() {
+        (Ending::Code(0), _) => Ok(()),
+        _ => Err(LaunchError::system("finish a probe: its process was killed", libc::EINTR)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_probe_comes_to_a_finding_and_leaves_nothing() {
+        let scratch = tempfile::tempdir().unwrap();
+        let findings = all(scratch.path());
+        assert!(findings.iter().all(|finding| !finding.detail.is_empty()), "{findings:#?}");
+        let helpless = |finding: &&Finding| finding.outcome == Outcome::Failed && finding.fix.is_empty();
+        assert_eq!(findings.iter().find(helpless), None);
+        assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn the_old_mount_call_takes_names_with_every_special_character() {
+        let scratch = tempfile::Builder::new().prefix("a:b,c\\d e").tempdir().unwrap();
+        let layers = Layers::create(scratch.path(), "old:,\\").unwrap();
+        // Special characters below the common directory, which is not part of the options.
+        let dir = layers.dir.join("o:,\\");
+        fs::create_dir(&dir).unwrap();
+        let lowers = vec![dir, layers.dir.join("lower")];
+        let upper = Some(Upper { upper: layers.upper.clone(), work: layers.dir.join("work") });
+        let mut step = root(&Rootfs::Overlay { lowers, data_lower: None, upper }).unwrap();
+        if let Step::Overlay(overlay) = &mut step {
+            overlay.old_mount = true;
+        }
+        let exercise = Step::Exercise(Exercise::RemoveAndReplace);
+        let spaces = libc::CLONE_NEWUSER | libc::CLONE_NEWNS;
+        act(vec![Step::AwaitMaps, Step::PrivateMounts, step, exercise], spaces).unwrap();
+        assert!(fs::symlink_metadata(layers.upper.join("gone")).unwrap().file_type().is_char_device());
+        layers.clear();
+    }
+
+    #[test]
+    fn on_a_machine_that_runs_sandboxes_nothing_fails() {
+        let scratch = tempfile::tempdir().unwrap();
+        let failed: Vec<Finding> =
+            all(scratch.path()).into_iter().filter(|finding| finding.outcome == Outcome::Failed).collect();
+        assert_eq!(failed, []);
+    }
+}

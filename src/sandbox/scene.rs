@@ -1,0 +1,345 @@
+//! The mounts of a sandbox, made by its init. System calls only: nothing here allocates.
+//!
+//! # Invariants
+//! - A mount point is looked up from the new root's descriptor. The fixed ones (/proc, /dev, /sys) through no symbolic
+//!   link at all; the plan's own with links, but never out of the root.
+//! - Nothing is created in the root: what is mounted on must exist.
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::io::Errno;
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, OpenTreeFlags};
+
+use super::fault::{Aspect, During, Fault};
+use super::step::{Exercise, OverlayLayers};
+use super::sys;
+
+/// What init holds while it builds the new root.
+#[derive(Default)]
+pub(crate) struct Scene {
+    root: Option<OwnedFd>,
+    dev: Option<OwnedFd>,
+    /// An empty read-only file system, attached once and cloned for every other directory it covers.
+    empty: Option<OwnedFd>,
+}
+
+const HARMLESS: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID
+    .union(MountAttrFlags::MOUNT_ATTR_NODEV)
+    .union(MountAttrFlags::MOUNT_ATTR_NOEXEC);
+
+impl Scene {
+    fn root(&self) -> Result<&OwnedFd, Fault> {
+        self.root.as_ref().ok_or(Fault::new(Aspect::Check, Errno::BADF))
+    }
+
+    fn dev(&self) -> Result<&OwnedFd, Fault> {
+        self.dev.as_ref().ok_or(Fault::new(Aspect::Check, Errno::BADF))
+    }
+
+    /// Finds a fixed mount point: no symbolic link, no `..`, no way out.
+    fn fixed_point(&self, path: &CStr, flags: OFlags) -> Result<OwnedFd, Fault> {
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        resolve_inside(self.root()?, path, flags, resolve).during(Aspect::MountPoint)
+    }
+
+    /// Finds a mount point of the plan: links count as inside the new root.
+    fn chosen_point(&self, path: &CStr) -> Result<OwnedFd, Fault> {
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        resolve_inside(self.root()?, path, OFlags::empty(), resolve).during(Aspect::MountPoint)
+    }
+
+    pub(crate) fn overlay(&mut self, layers: &OverlayLayers) -> Result<(), Fault> {
+        if layers.old_mount {
+            self.root = Some(overlay_by_options(layers)?);
+            return Ok(());
+        }
+        let mount = match overlay_by_descriptors(layers) {
+            // Linux before 6.13 takes no descriptors for layers, and one before 6.8 knows no `lowerdir+`.
+            Err(fault) if matches!(fault.errno, Errno::INVAL | Errno::NOSYS) => overlay_by_options(layers)?,
+            other => {
+                let mount = other?;
+                attach_at(&mount, &layers.attach_at).during(Aspect::Attach)?;
+                mount
+            }
+        };
+        self.root = Some(mount);
+        Ok(())
+    }
+
+    pub(crate) fn bind_root(&mut self, source: &CStr, read_only: bool) -> Result<(), Fault> {
+        let mount = clone_tree(source).during(Aspect::Source)?;
+        let mut attributes = MountAttrFlags::MOUNT_ATTR_NODEV;
+        if read_only {
+            attributes |= MountAttrFlags::MOUNT_ATTR_RDONLY;
+        }
+        sys::mount_setattr(mount.as_fd(), attributes.bits().into())?;
+        attach_at(&mount, source).during(Aspect::Attach)?;
+        self.root = Some(mount);
+        Ok(())
+    }
+
+    pub(crate) fn fresh_proc(&mut self) -> Result<(), Fault> {
+        let point = self.fixed_point(c"proc", OFlags::DIRECTORY)?;
+        let mount = file_system(c"proc", &[], HARMLESS)?;
+        attach(&mount, &point).during(Aspect::Attach)
+    }
+
+    pub(crate) fn fresh_sys(&mut self) -> Result<(), Fault> {
+        let point = self.fixed_point(c"sys", OFlags::DIRECTORY)?;
+        match file_system(c"sysfs", &[], HARMLESS.union(MountAttrFlags::MOUNT_ATTR_RDONLY)) {
+            Ok(mount) => attach(&mount, &point).during(Aspect::Attach),
+            // Refused where the visible one is covered in parts, as inside containers. Few programs need it.
+            Err(_) => bind_host_sys(&point),
+        }
+    }
+
+    pub(crate) fn host_sys(&mut self) -> Result<(), Fault> {
+        bind_host_sys(&self.fixed_point(c"sys", OFlags::DIRECTORY)?)
+    }
+
+    pub(crate) fn mask(&mut self, path: &CStr) -> Result<(), Fault> {
+        let point = match self.fixed_point(path, OFlags::empty()) {
+            Err(fault) if matches!(fault.errno, Errno::NOENT | Errno::NOTDIR | Errno::ACCESS) => {
+                return Ok(());
+            }
+            other => other?,
+        };
+        let stat = rustix::fs::fstat(&point).during(Aspect::MountPoint)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+            let null = device(c"/dev/null", 1, 3)?;
+            return attach(&null, &point).during(Aspect::Attach);
+        }
+        if let Some(empty) = &self.empty {
+            let flags = OpenTreeFlags::OPEN_TREE_CLONE
+                | OpenTreeFlags::OPEN_TREE_CLOEXEC
+                | OpenTreeFlags::AT_EMPTY_PATH;
+            let copy = rustix::mount::open_tree(empty, c"", flags).during(Aspect::Source)?;
+            return attach(&copy, &point).during(Aspect::Attach);
+        }
+        let options = [(c"mode", c"755"), (c"nr_inodes", c"1"), (c"size", c"4k")];
+        let empty = file_system(c"tmpfs", &options, HARMLESS.union(MountAttrFlags::MOUNT_ATTR_RDONLY))?;
+        attach(&empty, &point).during(Aspect::Attach)?;
+        self.empty = Some(empty);
+        Ok(())
+    }
+
+    pub(crate) fn make_read_only(&mut self, path: &CStr) -> Result<(), Fault> {
+        let point = match self.fixed_point(path, OFlags::empty()) {
+            Err(fault) if matches!(fault.errno, Errno::NOENT | Errno::NOTDIR) => return Ok(()),
+            other => other?,
+        };
+        let flags =
+            OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+        let copy = rustix::mount::open_tree(&point, c"", flags).during(Aspect::Source)?;
+        sys::mount_setattr(copy.as_fd(), MountAttrFlags::MOUNT_ATTR_RDONLY.union(HARMLESS).bits().into())?;
+        attach(&copy, &point).during(Aspect::Attach)
+    }
+
+    pub(crate) fn empty_dev(&mut self) -> Result<(), Fault> {
+        let point = self.fixed_point(c"dev", OFlags::DIRECTORY)?;
+        let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_STRICTATIME;
+        let mount = file_system(c"tmpfs", &[(c"mode", c"755"), (c"size", c"64m")], attributes)?;
+        attach(&mount, &point).during(Aspect::Attach)?;
+        self.dev = Some(mount);
+        Ok(())
+    }
+
+    pub(crate) fn device(&mut self, name: &CStr, host: &CStr, major: u32, minor: u32) -> Result<(), Fault> {
+        let dev = self.dev()?;
+        let source = device(host, major, minor)?;
+        rustix::fs::mknodat(dev, name, FileType::RegularFile, Mode::from_raw_mode(0o666), 0)
+            .during(Aspect::MountPoint)?;
+        rustix::mount::move_mount(&source, c"", dev, name, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+            .during(Aspect::Attach)
+    }
+
+    pub(crate) fn dev_link(&mut self, name: &CStr, target: &CStr) -> Result<(), Fault> {
+        Ok(rustix::fs::symlinkat(target, self.dev()?, name)?)
+    }
+
+    pub(crate) fn dev_pts(&mut self, tty_group: bool) -> Result<(), Fault> {
+        let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+        let options = [(c"ptmxmode", c"0666"), (c"mode", c"0620"), (c"gid", c"5")];
+        let options = if tty_group { &options[..] } else { &options[..2] };
+        self.below_dev(c"pts", file_system(c"devpts", options, attributes)?)
+    }
+
+    pub(crate) fn dev_shm(&mut self) -> Result<(), Fault> {
+        let options = [(c"mode", c"1777"), (c"size", c"64m")];
+        self.below_dev(c"shm", file_system(c"tmpfs", &options, HARMLESS)?)
+    }
+
+    pub(crate) fn dev_mqueue(&mut self) -> Result<(), Fault> {
+        match file_system(c"mqueue", &[], HARMLESS) {
+            Ok(mount) => self.below_dev(c"mqueue", mount),
+            // A kernel without POSIX message queues.
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn below_dev(&self, name: &CStr, mount: OwnedFd) -> Result<(), Fault> {
+        let dev = self.dev()?;
+        rustix::fs::mkdirat(dev, name, Mode::from_raw_mode(0o755)).during(Aspect::MountPoint)?;
+        rustix::mount::move_mount(&mount, c"", dev, name, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+            .during(Aspect::Attach)
+    }
+
+    pub(crate) fn bind(&mut self, source: &CStr, target: &CStr, read_only: bool) -> Result<(), Fault> {
+        let mount = clone_tree(source).during(Aspect::Source)?;
+        let point = self.chosen_point(target)?;
+        let mut attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
+        if read_only {
+            attributes |= MountAttrFlags::MOUNT_ATTR_RDONLY;
+        }
+        sys::mount_setattr(mount.as_fd(), attributes.bits().into())?;
+        attach(&mount, &point).during(Aspect::Attach)
+    }
+
+    pub(crate) fn tmpfs(&mut self, target: &CStr, size: &CStr) -> Result<(), Fault> {
+        let point = self.chosen_point(target)?;
+        let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
+        let mount = file_system(c"tmpfs", &[(c"mode", c"1777"), (c"size", size)], attributes)?;
+        attach(&mount, &point).during(Aspect::Attach)
+    }
+
+    pub(crate) fn exercise(&mut self, exercise: Exercise) -> Result<(), Fault> {
+        let root = self.root()?;
+        match exercise {
+            Exercise::RemoveAndReplace => {
+                rustix::fs::unlinkat(root, c"gone", AtFlags::empty())?;
+                rustix::fs::unlinkat(root, c"dir/inner", AtFlags::empty())?;
+                rustix::fs::unlinkat(root, c"dir", AtFlags::REMOVEDIR)?;
+                Ok(rustix::fs::mkdirat(root, c"dir", Mode::RWXU)?)
+            }
+            Exercise::ReadRedirected => {
+                let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+                let file = rustix::fs::openat(root, c"redirected", flags, Mode::empty())?;
+                let mut content = [0; Exercise::CONTENT.len()];
+                rustix::io::read(&file, &mut content)?;
+                let same = content == Exercise::CONTENT;
+                if same { Ok(()) } else { Err(Fault::new(Aspect::Check, Errno::IO)) }
+            }
+        }
+    }
+
+    pub(crate) fn pivot(&mut self) -> Result<(), Fault> {
+        rustix::process::fchdir(self.root()?)?;
+        // The old root lands on top of the new one; both names are "." so no directory for it has to exist.
+        rustix::process::pivot_root(c".", c".")?;
+        rustix::mount::unmount(c".", rustix::mount::UnmountFlags::DETACH)?;
+        rustix::process::chdir(c"/")?;
+        *self = Self::default();
+        Ok(())
+    }
+}
+
+fn resolve_inside(
+    root: &OwnedFd,
+    path: &CStr,
+    flags: OFlags,
+    resolve: ResolveFlags,
+) -> Result<OwnedFd, Errno> {
+    let flags = flags | OFlags::PATH | OFlags::CLOEXEC;
+    // EAGAIN: something was renamed meanwhile and the kernel could not be sure about "..".
+    for _ in 0..32 {
+        match rustix::fs::openat2(root, path, flags, Mode::empty(), resolve) {
+            Err(Errno::AGAIN) => {}
+            other => return other,
+        }
+    }
+    Err(Errno::AGAIN)
+}
+
+fn overlay_by_descriptors(layers: &OverlayLayers) -> Result<OwnedFd, Fault> {
+    let fs = rustix::mount::fsopen(c"overlay", FsOpenFlags::FSOPEN_CLOEXEC).during(Aspect::Create)?;
+    let set = |key: &CStr, path: &CStr| -> Result<(), Fault> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir = rustix::fs::openat(CWD, path, flags, Mode::empty()).during(Aspect::Source)?;
+        Ok(rustix::mount::fsconfig_set_fd(&fs, key, &dir)?)
+    };
+    for lower in &layers.lowers {
+        set(c"lowerdir+", lower)?;
+    }
+    if let Some(data) = &layers.data_lower {
+        set(c"datadir+", data)?;
+    }
+    if let Some((upper, work)) = &layers.upper {
+        set(c"upperdir", upper)?;
+        set(c"workdir", work)?;
+        rustix::mount::fsconfig_set_flag(&fs, c"volatile")?;
+    }
+    rustix::mount::fsconfig_set_flag(&fs, c"userxattr")?;
+    rustix::mount::fsconfig_create(&fs).during(Aspect::Create)?;
+    rustix::mount::fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::MOUNT_ATTR_NODEV)
+        .during(Aspect::Create)
+}
+
+fn overlay_by_options(layers: &OverlayLayers) -> Result<OwnedFd, Fault> {
+    rustix::process::chdir(layers.base.as_c_str()).during(Aspect::Source)?;
+    let target = layers.attach_at.as_c_str();
+    rustix::mount::mount(c"overlay", target, c"overlay", MountFlags::NODEV, layers.options.as_c_str())
+        .during(Aspect::Create)?;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::openat(CWD, target, flags, Mode::empty()).during(Aspect::Attach)
+}
+
+/// A new file system that is not attached anywhere yet.
+fn file_system(
+    kind: &CStr,
+    options: &[(&CStr, &CStr)],
+    attributes: MountAttrFlags,
+) -> Result<OwnedFd, Fault> {
+    let fs = rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).during(Aspect::Create)?;
+    for (key, value) in options {
+        rustix::mount::fsconfig_set_string(&fs, *key, *value).during(Aspect::Create)?;
+    }
+    rustix::mount::fsconfig_create(&fs).during(Aspect::Create)?;
+    rustix::mount::fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attributes).during(Aspect::Create)
+}
+
+/// A detached copy of what is mounted at a path of the host. Recursive, since the kernel refuses to show a
+/// less privileged namespace what lies under its mounts.
+fn clone_tree(path: &CStr) -> Result<OwnedFd, Errno> {
+    let flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
+    rustix::mount::open_tree(CWD, path, flags)
+}
+
+/// A detached copy of a device of the host, after a check that it is that device and no file put in its place.
+fn device(host: &CStr, major: u32, minor: u32) -> Result<OwnedFd, Fault> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
+    let tree = rustix::mount::open_tree(CWD, host, flags).during(Aspect::Source)?;
+    let stat: Stat = rustix::fs::fstat(&tree).during(Aspect::Source)?;
+    let is_device = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
+        && rustix::fs::major(stat.st_rdev) == major
+        && rustix::fs::minor(stat.st_rdev) == minor;
+    if is_device { Ok(tree) } else { Err(Fault::new(Aspect::Check, Errno::NODEV)) }
+}
+
+fn bind_host_sys(point: &OwnedFd) -> Result<(), Fault> {
+    let Ok(mount) = clone_tree(c"/sys") else { return Ok(()) };
+    let attributes = HARMLESS.union(MountAttrFlags::MOUNT_ATTR_RDONLY);
+    // Without the flag it must not be shown at all.
+    if sys::mount_setattr(mount.as_fd(), attributes.bits().into()).is_err() {
+        return Ok(());
+    }
+    attach(&mount, point).during(Aspect::Attach)
+}
+
+fn attach(mount: &OwnedFd, point: &OwnedFd) -> Result<(), Errno> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    rustix::mount::move_mount(mount, c"", point, c"", flags)
+}
+
+fn attach_at(mount: &OwnedFd, path: &CStr) -> Result<(), Errno> {
+    rustix::mount::move_mount(mount, c"", CWD, path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+}
+
+/// Whether a path exists, links followed.
+pub(crate) fn exists(path: &CStr) -> bool {
+    rustix::fs::statat(CWD, path, AtFlags::empty()).is_ok()
+}

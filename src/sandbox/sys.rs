@@ -1,0 +1,234 @@
+//! The system calls that neither nix nor rustix has in a form that may be used between clone and exec.
+//!
+//! Every function here is one or two plain system calls: no allocation, no lock, no signal to other threads. libc's
+//! own `setresuid` and its kin are avoided for that reason (they interrupt every thread they believe to exist).
+
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use nix::libc;
+use rustix::io::Errno;
+
+fn check(result: libc::c_long) -> Result<libc::c_long, Errno> {
+    if result < 0 { Err(last_errno()) } else { Ok(result) }
+}
+
+fn last_errno() -> Errno {
+    Errno::from_raw_os_error(std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO))
+}
+
+/// The two sides of a clone.
+pub(crate) enum Cloned {
+    /// This is the new process.
+    Child,
+    /// This is the caller; the child's pid, and its pidfd if one was asked for.
+    Parent(libc::pid_t, Option<OwnedFd>),
+}
+
+/// clone3(2) with a copy of the address space, like fork.
+///
+/// # Safety
+/// If the calling process may have threads, the child may only make system calls until it executes or exits.
+pub(crate) unsafe fn clone3(flags: libc::c_int, pidfd: bool) -> Result<Cloned, Errno> {
+    let mut fd: RawFd = -1;
+    // SAFETY: clone_args is plain numbers, for which zeroes mean "default".
+    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
+    args.flags = flags as u32 as u64;
+    args.exit_signal = libc::SIGCHLD as u64;
+    if pidfd {
+        args.flags |= libc::CLONE_PIDFD as u64;
+        args.pidfd = &raw mut fd as u64;
+    }
+    // SAFETY: without CLONE_VM the child runs on its own copy of this stack, so no stack has to be given; the
+    // pointers in `args` live across the call.
+    let pid =
+        check(unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>()) })?;
+    if pid == 0 {
+        return Ok(Cloned::Child);
+    }
+    // SAFETY: the kernel has just made this descriptor for us; nobody else knows it.
+    let pidfd = pidfd.then(|| unsafe { OwnedFd::from_raw_fd(fd) });
+    Ok(Cloned::Parent(pid as libc::pid_t, pidfd))
+}
+
+/// Ends this process at once: no destructors, no exit handlers, no flushing.
+pub(crate) fn exit_now(code: i32) -> ! {
+    // SAFETY: _exit has no preconditions.
+    unsafe { libc::_exit(code) }
+}
+
+/// Closes every descriptor from `first` on.
+pub(crate) fn close_from(first: u32) -> Result<(), Errno> {
+    // SAFETY: descriptors are only closed by processes that own nothing which still uses them: the worker before it
+    // opens any, and a payload between its last use and execve.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0u32) }).map(drop)
+}
+
+/// Makes `target` a duplicate of `fd`.
+pub(crate) fn duplicate_onto(fd: RawFd, target: RawFd, close_on_exec: bool) -> Result<(), Errno> {
+    let flags = if close_on_exec { libc::O_CLOEXEC } else { 0 };
+    // SAFETY: dup3 touches no memory.
+    check(unsafe { libc::syscall(libc::SYS_dup3, fd, target, flags) }).map(drop)
+}
+
+/// Changes attributes of the mount `fd` stands for, with everything below it.
+pub(crate) fn mount_setattr(fd: BorrowedFd<'_>, set: u64) -> Result<(), Errno> {
+    let attr = libc::mount_attr { attr_set: set, attr_clr: 0, propagation: 0, userns_fd: 0 };
+    let flags = libc::AT_EMPTY_PATH | libc::AT_RECURSIVE;
+    // SAFETY: the path is an empty constant string and `attr` outlives the call.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            fd.as_raw_fd(),
+            c"".as_ptr(),
+            flags,
+            &raw const attr,
+            size_of::<libc::mount_attr>(),
+        )
+    })
+    .map(drop)
+}
+
+/// Joins a new, empty session keyring.
+pub(crate) fn join_new_keyring() -> Result<(), Errno> {
+    let name: *const libc::c_char = std::ptr::null();
+    // SAFETY: a null name asks for an anonymous keyring.
+    check(unsafe { libc::syscall(libc::SYS_keyctl, libc::KEYCTL_JOIN_SESSION_KEYRING, name) }).map(drop)
+}
+
+/// Sets the host name of this uts namespace.
+pub(crate) fn set_hostname(name: &[u8]) -> Result<(), Errno> {
+    // SAFETY: pointer and length are those of a live slice.
+    check(unsafe { libc::syscall(libc::SYS_sethostname, name.as_ptr(), name.len()) }).map(drop)
+}
+
+/// Brings the loopback interface of this network namespace up; the kernel then gives it its addresses.
+pub(crate) fn loopback_up() -> Result<(), Errno> {
+    // SAFETY: socket has no memory arguments.
+    let fd = check(unsafe {
+        libc::syscall(libc::SYS_socket, libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0)
+    })?;
+    // SAFETY: the descriptor is new and ours.
+    let socket = unsafe { OwnedFd::from_raw_fd(fd as RawFd) };
+    // SAFETY: ifreq is plain data, for which zeroes are valid.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    request.ifr_name[0] = b'l' as libc::c_char;
+    request.ifr_name[1] = b'o' as libc::c_char;
+    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+    // SAFETY: `request` is the structure SIOCSIFFLAGS reads, and outlives the call.
+    check(unsafe {
+        libc::syscall(libc::SYS_ioctl, socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request)
+    })
+    .map(drop)
+}
+
+/// Makes the terminal on descriptor 0 the controlling one.
+pub(crate) fn take_terminal() -> Result<(), Errno> {
+    // SAFETY: TIOCSCTTY takes a number.
+    check(unsafe { libc::syscall(libc::SYS_ioctl, 0, libc::TIOCSCTTY, 0) }).map(drop)
+}
+
+/// Puts every signal back to its default action and blocks none.
+pub(crate) fn default_signals() -> Result<(), Errno> {
+    // The kernel's structure is at most four words, all zero here: SIG_DFL, no flags, no restorer, no mask.
+    let default = [0u64; 4];
+    for signal in 1..=64 {
+        if signal != libc::SIGKILL && signal != libc::SIGSTOP {
+            let none: *mut u64 = std::ptr::null_mut();
+            // SAFETY: `default` is at least as large as the structure read, and nothing is written.
+            check(unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), none, 8usize) })?;
+        }
+    }
+    block_signals(0)
+}
+
+/// Sets the mask of blocked signals; bit n-1 is signal n.
+pub(crate) fn block_signals(mask: u64) -> Result<(), Errno> {
+    let none: *mut u64 = std::ptr::null_mut();
+    // SAFETY: the mask outlives the call and has the size given.
+    check(unsafe {
+        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const mask, none, 8usize)
+    })
+    .map(drop)
+}
+
+/// A descriptor that becomes readable when one of the signals in the mask is pending.
+pub(crate) fn signal_fd(mask: u64) -> Result<OwnedFd, Errno> {
+    let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
+    // SAFETY: the mask outlives the call and has the size given.
+    let fd = check(unsafe { libc::syscall(libc::SYS_signalfd4, -1, &raw const mask, 8usize, flags) })?;
+    // SAFETY: the descriptor is new and ours.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+/// Sends a signal; a negative pid means a process group.
+pub(crate) fn kill(pid: libc::pid_t, signal: i32) -> Result<(), Errno> {
+    // SAFETY: no memory arguments.
+    check(unsafe { libc::syscall(libc::SYS_kill, pid, signal) }).map(drop)
+}
+
+/// Collects one dead child if there is one: its pid and raw wait status.
+pub(crate) fn reap_any() -> Option<(libc::pid_t, i32)> {
+    let mut status = 0;
+    // SAFETY: `status` outlives the call; a null rusage is allowed.
+    let pid = unsafe { libc::wait4(-1, &raw mut status, libc::WNOHANG, std::ptr::null_mut()) };
+    (pid > 0).then_some((pid, status))
+}
+
+/// The resources used by all children waited for so far.
+pub(crate) fn children_usage() -> libc::rusage {
+    // SAFETY: rusage is plain numbers; getrusage fills it.
+    unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(libc::RUSAGE_CHILDREN, &raw mut usage);
+        usage
+    }
+}
+
+/// Pointers to strings, ended by a null, as execve wants them.
+pub(crate) struct Pointers(Vec<*const libc::c_char>);
+
+impl Pointers {
+    /// The strings must not be dropped before the pointers are used; `execute` takes both to make that so.
+    pub(crate) fn of(strings: &[CString]) -> Self {
+        Self(strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect())
+    }
+}
+
+/// Becomes another program; returns only on failure.
+///
+/// # Safety
+/// The strings that `argv` and `env` were made of are alive.
+pub(crate) unsafe fn execute(path: &CStr, argv: &Pointers, env: &Pointers) -> Errno {
+    // SAFETY: both arrays end in a null and point to live strings by this function's contract.
+    unsafe { libc::syscall(libc::SYS_execve, path.as_ptr(), argv.0.as_ptr(), env.0.as_ptr()) };
+    last_errno()
+}
+
+/// Receives a packet of one byte; `None` when the other end is closed.
+pub(crate) fn receive_byte(socket: &OwnedFd, flags: libc::c_int) -> Result<Option<u8>, Errno> {
+    let mut byte = 0u8;
+    let none: *mut libc::c_void = std::ptr::null_mut();
+    let fd = socket.as_raw_fd();
+    // SAFETY: the buffer is one byte long, as said; no address is asked for.
+    let length =
+        check(unsafe { libc::syscall(libc::SYS_recvfrom, fd, &raw mut byte, 1usize, flags, none, none) })?;
+    Ok((length == 1).then_some(byte))
+}
+
+/// Sends one packet.
+pub(crate) fn send_packet(socket: &OwnedFd, bytes: &[u8]) -> Result<(), Errno> {
+    let none: *const libc::c_void = std::ptr::null();
+    let (fd, flags) = (socket.as_raw_fd(), libc::MSG_NOSIGNAL);
+    // SAFETY: pointer and length are those of a live slice; no address is given.
+    check(unsafe { libc::syscall(libc::SYS_sendto, fd, bytes.as_ptr(), bytes.len(), flags, none, 0u32) })
+        .map(drop)
+}
+
+/// Waits until one of the descriptors is readable or closed at the other end, and says which are.
+pub(crate) fn wait_readable<const N: usize>(fds: [RawFd; N]) -> [bool; N] {
+    let mut events = fds.map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 });
+    // SAFETY: pointer and length are those of a live array. A failure (EINTR) leaves all answers at "no".
+    unsafe { libc::poll(events.as_mut_ptr(), N as libc::nfds_t, -1) };
+    events.map(|event| event.revents != 0)
+}

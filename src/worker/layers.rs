@@ -1,0 +1,72 @@
+//! The worker's end of making, reading and joining layers.
+
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use super::master::failed;
+use super::protocol::{ENTRIES_PER_MESSAGE, Request, Response, receive, send};
+use crate::disk::DiskError;
+use crate::sandbox::{Channel, FrameError};
+use crate::worktree::layer::{BuildOptions, CaptureOptions, LayerBuilder, LayerError, capture, merge_layers};
+
+/// Makes a layer of the entries that follow on the channel.
+pub(super) fn build(host: &Channel, dir: &Path, options: BuildOptions) -> Result<Response, FrameError> {
+    let mut builder = create_dir(dir).and_then(|()| LayerBuilder::new(dir, options));
+    loop {
+        match receive::<Request>(host)? {
+            // After a failure the rest is still read, so that the answer comes at its place.
+            Some((Request::Entries(entries), _)) => {
+                builder = builder.and_then(|mut builder| {
+                    entries.iter().try_for_each(|entry| builder.add(entry))?;
+                    Ok(builder)
+                });
+            }
+            Some((Request::EntriesEnd, _)) => break,
+            Some(_) => return Err(FrameError::Damaged("another request within a layer")),
+            None => return Err(FrameError::Cut),
+        }
+    }
+    Ok(match builder.and_then(LayerBuilder::finish) {
+        Ok(built) => Response::Built(built),
+        Err(error) => refused(&error),
+    })
+}
+
+/// Captures an upper directory and sends what is in it; gives the last answer.
+pub(super) fn capture_upper(host: &Channel, options: &CaptureOptions) -> Result<Response, FrameError> {
+    let captured = match capture(options) {
+        Ok(captured) => captured,
+        Err(error) => return Ok(refused(&error)),
+    };
+    let mut captured = captured.into_iter();
+    loop {
+        let some: Vec<_> = captured.by_ref().take(ENTRIES_PER_MESSAGE).collect();
+        if some.is_empty() {
+            return Ok(Response::Done);
+        }
+        send(host, &Response::Captured(some), &[])?;
+    }
+}
+
+/// Joins layers.
+pub(super) fn merge(layers: &[PathBuf], into: &Path, owners: bool) -> Response {
+    match create_dir(into).and_then(|()| merge_layers(layers, into, owners)) {
+        Ok(entries) => Response::Merged { entries },
+        Err(error) => refused(&error),
+    }
+}
+
+fn create_dir(dir: &Path) -> Result<(), LayerError> {
+    let made = DirBuilder::new().mode(0o700).create(dir);
+    Ok(made.map_err(|error| DiskError::new("create directory", dir, error))?)
+}
+
+fn refused(error: &LayerError) -> Response {
+    let source = match error {
+        LayerError::Disk(disk) => io::Error::from_raw_os_error(disk.io().raw_os_error().unwrap_or(0)),
+        _ => io::Error::from_raw_os_error(0),
+    };
+    failed(&source, error.to_string())
+}

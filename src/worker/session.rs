@@ -1,0 +1,152 @@
+//! The host's end of one session.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
+
+use super::protocol::{Request, Response, receive, send};
+use super::run::Running;
+use crate::sandbox::{Channel, FrameError, LaunchError, Plan};
+
+/// Why a request failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SessionError {
+    /// The sandbox could not be started; the session goes on.
+    #[error(transparent)]
+    Launch(#[from] LaunchError),
+    /// The request failed in the worker; the session goes on.
+    #[error("{message}")]
+    Refused {
+        /// What failed, on what, and why.
+        message: String,
+        /// The cause.
+        source: io::Error,
+    },
+    /// A run of this session has not ended yet.
+    #[error("the session is busy with a run")]
+    Busy,
+    /// The worker, or the session's process, has ended.
+    #[error("the worker's session has ended; its messages are on standard error")]
+    Ended,
+    /// The session said what it may not say at this point.
+    #[error("the worker's session answered out of turn")]
+    OutOfTurn,
+    /// The conversation broke off.
+    #[error("the conversation with the worker's session broke off: {0}")]
+    Frame(FrameError),
+}
+
+impl From<FrameError> for SessionError {
+    fn from(err: FrameError) -> Self {
+        match err {
+            FrameError::Cut => Self::Ended,
+            FrameError::Socket { source, .. } if source.kind() == io::ErrorKind::BrokenPipe => Self::Ended,
+            err => Self::Frame(err),
+        }
+    }
+}
+
+/// A process of the worker that serves one request at a time. Dropping it, and every run of it, ends the process.
+#[derive(Debug)]
+pub struct Session {
+    pub(super) line: Arc<Line>,
+}
+
+/// What a session shares with its runs.
+#[derive(Debug)]
+pub(crate) struct Line {
+    pub(crate) channel: Channel,
+    /// The number of the latest run.
+    pub(crate) runs: AtomicU64,
+    pub(crate) busy: AtomicBool,
+}
+
+impl Line {
+    pub(crate) fn receive(&self) -> Result<Response, SessionError> {
+        match receive::<Response>(&self.channel)? {
+            Some((response, _)) => Ok(response),
+            None => Err(SessionError::Ended),
+        }
+    }
+}
+
+impl Session {
+    pub(crate) fn new(channel: Channel) -> Self {
+        Self { line: Arc::new(Line { channel, runs: AtomicU64::new(0), busy: AtomicBool::new(false) }) }
+    }
+
+    /// Starts a sandbox on the given standard input, output and error; returns when its program has been executed.
+    pub fn run(&self, plan: Plan, streams: [OwnedFd; 3]) -> Result<Running, SessionError> {
+        let began = Instant::now();
+        let claim = self.claim()?;
+        let run = self.line.runs.fetch_add(1, Ordering::Relaxed) + 1;
+        let [input, output, error] = &streams;
+        let request = Request::Run { run, plan: Box::new(plan) };
+        send(&self.line.channel, &request, &[input.as_fd(), output.as_fd(), error.as_fd()])?;
+        // The readers of the payload's output wait for its end, which our own copies would hide.
+        drop(streams);
+        match self.line.receive()? {
+            Response::Started { pid } => {
+                claim.keep();
+                Ok(Running::new(Arc::clone(&self.line), run, pid, began))
+            }
+            Response::NotStarted(err) => Err(err.into()),
+            _ => Err(SessionError::OutOfTurn),
+        }
+    }
+
+    /// Removes whatever is at `path`, as root of the namespace; nothing there is success.
+    pub fn remove(&self, path: &Path) -> Result<(), SessionError> {
+        self.ask(&Request::Remove { path: path.as_os_str().as_bytes().to_vec() })
+    }
+
+    /// Renames a file or directory, as root of the namespace.
+    pub fn rename(&self, from: &Path, to: &Path) -> Result<(), SessionError> {
+        let bytes = |path: &Path| path.as_os_str().as_bytes().to_vec();
+        self.ask(&Request::Rename { from: bytes(from), to: bytes(to) })
+    }
+
+    fn ask(&self, request: &Request) -> Result<(), SessionError> {
+        let _claim = self.claim()?;
+        send(&self.line.channel, request, &[])?;
+        match self.line.receive()? {
+            Response::Done => Ok(()),
+            Response::Failed { errno, message } => {
+                Err(SessionError::Refused { message, source: io::Error::from_raw_os_error(errno) })
+            }
+            _ => Err(SessionError::OutOfTurn),
+        }
+    }
+
+    pub(super) fn claim(&self) -> Result<Claim<'_>, SessionError> {
+        if self.line.busy.swap(true, Ordering::Acquire) {
+            return Err(SessionError::Busy);
+        }
+        Ok(Claim { busy: &self.line.busy, kept: false })
+    }
+}
+
+/// The right to speak on a session, given back on drop unless a run keeps it.
+pub(super) struct Claim<'a> {
+    busy: &'a AtomicBool,
+    kept: bool,
+}
+
+impl Claim<'_> {
+    fn keep(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        if !self.kept {
+            self.busy.store(false, Ordering::Release);
+        }
+    }
+}

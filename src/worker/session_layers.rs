@@ -1,0 +1,87 @@
+//! The host's end of making, reading and joining layers.
+
+use std::path::{Path, PathBuf};
+
+use super::protocol::{ENTRIES_PER_MESSAGE, Request, Response, send};
+use super::session::{Session, SessionError};
+use crate::worktree::layer::{BuildOptions, Built, CaptureOptions, Captured, LayerEntry};
+
+/// A layer that is being made; entries are sent as they are given.
+#[derive(Debug)]
+pub struct LayerUpload<'s> {
+    session: &'s Session,
+    waiting: Vec<LayerEntry>,
+}
+
+impl LayerUpload<'_> {
+    /// Adds an entry; its parent directory was added before.
+    pub fn add(&mut self, entry: LayerEntry) -> Result<(), SessionError> {
+        self.waiting.push(entry);
+        if self.waiting.len() >= ENTRIES_PER_MESSAGE { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> Result<(), SessionError> {
+        let entries = std::mem::take(&mut self.waiting);
+        Ok(send(&self.session.line.channel, &Request::Entries(entries), &[])?)
+    }
+}
+
+impl Session {
+    /// Makes a layer in a directory that does not exist yet, of the entries that `fill` adds.
+    ///
+    /// When `fill` fails the layer is ended all the same and its directory is left half-made, for the caller to remove.
+    pub fn build_layer<E: From<SessionError>>(
+        &self,
+        dir: &Path,
+        options: BuildOptions,
+        fill: impl FnOnce(&mut LayerUpload<'_>) -> Result<(), E>,
+    ) -> Result<Built, E> {
+        let _claim = self.claim()?;
+        let channel = &self.line.channel;
+        send(channel, &Request::BuildLayer { dir: dir.to_owned(), options }, &[])
+            .map_err(SessionError::from)?;
+        let mut upload = LayerUpload { session: self, waiting: Vec::new() };
+        let filled = fill(&mut upload);
+        upload.flush()?;
+        send(channel, &Request::EntriesEnd, &[]).map_err(SessionError::from)?;
+        let answer = self.line.receive()?;
+        filled?;
+        match answer {
+            Response::Built(built) => Ok(built),
+            other => Err(unexpected(other).into()),
+        }
+    }
+
+    /// Reads the upper directory of a run that is over and puts new bytes where the options say.
+    pub fn capture(&self, options: CaptureOptions) -> Result<Vec<Captured>, SessionError> {
+        let _claim = self.claim()?;
+        send(&self.line.channel, &Request::Capture(options), &[])?;
+        let mut captured = Vec::new();
+        loop {
+            match self.line.receive()? {
+                Response::Captured(some) => captured.extend(some),
+                Response::Done => return Ok(captured),
+                other => return Err(unexpected(other)),
+            }
+        }
+    }
+
+    /// Joins layers, top first, into a directory that does not exist yet; gives how many entries it has.
+    pub fn merge_layers(&self, layers: Vec<PathBuf>, into: &Path, owners: bool) -> Result<u64, SessionError> {
+        let _claim = self.claim()?;
+        send(&self.line.channel, &Request::MergeLayers { layers, into: into.to_owned(), owners }, &[])?;
+        match self.line.receive()? {
+            Response::Merged { entries } => Ok(entries),
+            other => Err(unexpected(other)),
+        }
+    }
+}
+
+fn unexpected(response: Response) -> SessionError {
+    match response {
+        Response::Failed { errno, message } => {
+            SessionError::Refused { message, source: std::io::Error::from_raw_os_error(errno) }
+        }
+        _ => SessionError::OutOfTurn,
+    }
+}

@@ -1,0 +1,287 @@
+//! Making a layer's directory from its entries.
+
+use std::collections::{HashMap, HashSet};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FileType, Mode};
+
+use super::entry::{LayerEntry, LayerError, LayerNode};
+use super::inode::{self, Dir, dress, mtime_of, read_attributes, set_time};
+use crate::disk::DiskError;
+use crate::object::{BlobId, LinkGroup, Meta, Timestamp};
+use crate::store::Layout;
+use serde::{Deserialize, Serialize};
+
+/// Files up to this size are copied when they cannot be linked: a redirect's attribute would take a disk block as well.
+const COPY_INSTEAD_OF_REDIRECT_BYTES: u64 = 4096;
+
+/// How a layer is made.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct BuildOptions {
+    /// Where blobs lie.
+    pub objects: PathBuf,
+    /// How many ids from 0 up are mapped: 1 means that owners are not set.
+    pub mapped_ids: u32,
+    /// Whether overlayfs follows redirects into a data-only lower (Linux ≥ 6.16).
+    pub redirects: bool,
+    /// Whether a file may be the blob's own inode. Not so for directories that a person is given.
+    pub links: bool,
+}
+
+/// What a finished layer holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Built {
+    /// Entries made.
+    pub entries: u64,
+    /// Bytes copied, not linked.
+    pub bytes: u64,
+    /// What the disk could not hold, with the reason.
+    pub skipped: Vec<(Vec<u8>, String)>,
+}
+
+/// Makes a layer entry by entry.
+#[derive(Debug)]
+pub struct LayerBuilder {
+    options: BuildOptions,
+    objects: Dir,
+    root: Dir,
+    /// The directories from the layer's root down to where the last entry went.
+    open: Vec<(Vec<u8>, Dir)>,
+    times: Vec<(Vec<u8>, Timestamp)>,
+    groups: HashMap<LinkGroup, Vec<u8>>,
+    linked: HashSet<BlobId>,
+    built: Built,
+}
+
+impl LayerBuilder {
+    /// Starts a layer in a directory that exists and is empty.
+    pub fn new(dir: &Path, options: BuildOptions) -> Result<Self, LayerError> {
+        Ok(Self {
+            objects: Dir::open(&options.objects)?,
+            root: Dir::open(dir)?,
+            options,
+            open: Vec::new(),
+            times: Vec::new(),
+            groups: HashMap::new(),
+            linked: HashSet::new(),
+            built: Built::default(),
+        })
+    }
+
+    /// Makes one entry. Its parent directory was made before.
+    pub fn add(&mut self, entry: &LayerEntry) -> Result<(), LayerError> {
+        if entry.path.is_empty() {
+            self.dress(&Dir::open(&self.root.path)?, b"", &entry.path, FileType::Directory, &entry.meta)?;
+            self.times.push((Vec::new(), entry.meta.mtime));
+            return Ok(());
+        }
+        let (parent, name) = match entry.path.iter().rposition(|byte| *byte == b'/') {
+            Some(at) => (&entry.path[..at], &entry.path[at + 1..]),
+            None => (&b""[..], &entry.path[..]),
+        };
+        let dir = self.enter(parent).ok_or_else(|| LayerError::Order(entry.path.clone()))?;
+        self.built.entries += 1;
+        match &entry.node {
+            LayerNode::Directory { opaque } => {
+                rustix::fs::mkdirat(&dir.fd, name, Mode::from_raw_mode(0o700))
+                    .map_err(|errno| dir.error("create directory", name, errno))?;
+                if *opaque && !crate::disk::set_xattr(&dir.proc_path(name), inode::OPAQUE, b"y")? {
+                    return Err(dir.error("mark as opaque", name, rustix::io::Errno::NOTSUP).into());
+                }
+                self.dress(&dir, name, &entry.path, FileType::Directory, &entry.meta)?;
+                // Its time changes with what is made in it, so it is set again at the end.
+                self.times.push((entry.path.clone(), entry.meta.mtime));
+                let child = dir.open_child(name)?;
+                self.leave(dir);
+                self.open.push((entry.path.clone(), child));
+                return Ok(());
+            }
+            LayerNode::File { blob, size, link } => self.file(&dir, name, entry, *blob, *size, *link)?,
+            LayerNode::Symlink { target } => {
+                rustix::fs::symlinkat(target.as_slice(), &dir.fd, name)
+                    .map_err(|errno| dir.error("create symlink", name, errno))?;
+                self.dress(&dir, name, &entry.path, FileType::Symlink, &entry.meta)?;
+            }
+            LayerNode::Fifo | LayerNode::Socket => {
+                let kind = if entry.node == LayerNode::Fifo { FileType::Fifo } else { FileType::Socket };
+                rustix::fs::mknodat(&dir.fd, name, kind, Mode::from_raw_mode(0o600), 0)
+                    .map_err(|errno| dir.error("create", name, errno))?;
+                self.dress(&dir, name, &entry.path, kind, &entry.meta)?;
+            }
+            LayerNode::Device => {
+                let reason = "only real root can make a device".to_owned();
+                self.built.skipped.push((entry.path.clone(), reason));
+            }
+            LayerNode::Whiteout => dir.make_whiteout(name)?,
+        }
+        self.leave(dir);
+        Ok(())
+    }
+
+    /// Sets the directories' times and gives what was made.
+    pub fn finish(mut self) -> Result<Built, LayerError> {
+        self.open.clear();
+        for (path, mtime) in std::mem::take(&mut self.times).into_iter().rev() {
+            set_time(&self.root, &path, mtime)?;
+        }
+        Ok(self.built)
+    }
+
+    /// Takes the open directory of that path off the stack, closing the deeper ones.
+    fn enter(&mut self, parent: &[u8]) -> Option<Dir> {
+        if parent.is_empty() {
+            self.open.clear();
+            let fd = self.root.fd.try_clone().ok()?;
+            return Some(Dir { fd, path: self.root.path.clone() });
+        }
+        while let Some((path, _)) = self.open.last() {
+            if path == parent {
+                return self.open.pop().map(|(_, dir)| dir);
+            }
+            self.open.pop();
+        }
+        None
+    }
+
+    /// Puts a directory taken by [`Self::enter`] back.
+    fn leave(&mut self, dir: Dir) {
+        use std::os::unix::ffi::OsStrExt;
+        let path = dir.path.strip_prefix(&self.root.path).map(|path| path.as_os_str().as_bytes().to_vec());
+        if let Ok(path) = path
+            && !path.is_empty()
+        {
+            self.open.push((path, dir));
+        }
+    }
+
+    fn owner(&self, meta: &Meta) -> Option<(u32, u32)> {
+        let mapped = |id: u32| if id < self.options.mapped_ids { id } else { 0 };
+        (self.options.mapped_ids > 1).then(|| (mapped(meta.uid), mapped(meta.gid)))
+    }
+
+    fn dress(
+        &mut self,
+        dir: &Dir,
+        name: &[u8],
+        path: &[u8],
+        kind: FileType,
+        meta: &Meta,
+    ) -> Result<(), LayerError> {
+        for missing in dress(dir, name, kind, meta, self.owner(meta))? {
+            let reason = format!("the disk does not take the attribute {}", missing.escape_ascii());
+            self.built.skipped.push((path.to_vec(), reason));
+        }
+        Ok(())
+    }
+
+    fn file(
+        &mut self,
+        dir: &Dir,
+        name: &[u8],
+        entry: &LayerEntry,
+        blob: BlobId,
+        size: u64,
+        link: Option<LinkGroup>,
+    ) -> Result<(), LayerError> {
+        if let Some(first) = link.and_then(|group| self.groups.get(&group)) {
+            return match dir.link(self.root.fd.as_fd(), first, name) {
+                Ok(()) => Ok(()),
+                Err(errno) => Err(dir.error("link", name, errno).into()),
+            };
+        }
+        self.fresh_file(dir, name, entry, blob, size)?;
+        if let Some(group) = link {
+            self.groups.insert(group, entry.path.clone());
+        }
+        Ok(())
+    }
+
+    /// Makes a file by the cheapest means that is exact: the blob's own inode, a redirect, a reflink, a copy.
+    fn fresh_file(
+        &mut self,
+        dir: &Dir,
+        name: &[u8],
+        entry: &LayerEntry,
+        blob: BlobId,
+        size: u64,
+    ) -> Result<(), LayerError> {
+        let below = Layout::blob_below_objects(&blob);
+        if size > 0 && self.options.links && !self.linked.contains(&blob) && self.fits(&below, &entry.meta)? {
+            match dir.link(self.objects.fd.as_fd(), below.as_bytes(), name) {
+                Ok(()) => {
+                    self.linked.insert(blob);
+                    return Ok(());
+                }
+                // ext4 takes 65 000 links to one inode; other file systems have none at all.
+                Err(rustix::io::Errno::MLINK | rustix::io::Errno::PERM | rustix::io::Errno::XDEV) => {}
+                Err(rustix::io::Errno::NOENT) => {
+                    return Err(LayerError::MissingBlob { blob, path: entry.path.clone() });
+                }
+                Err(errno) => return Err(dir.error("link", name, errno).into()),
+            }
+        }
+        let file = dir.create_file(name)?;
+        if size > COPY_INSTEAD_OF_REDIRECT_BYTES && self.options.redirects {
+            self.redirect(dir, name, &file, &below, size)?;
+        } else if size > 0 {
+            self.copy(dir, name, entry, &file, blob)?;
+        }
+        drop(file);
+        self.dress(dir, name, &entry.path, FileType::RegularFile, &entry.meta)
+    }
+
+    /// Whether a blob's inode has exactly these attributes.
+    fn fits(&self, below: &str, meta: &Meta) -> Result<bool, LayerError> {
+        if !meta.xattrs.is_empty() {
+            return Ok(false);
+        }
+        let Ok(stat) = self.objects.stat(below.as_bytes()) else { return Ok(false) };
+        let (uid, gid) = self.owner(meta).unwrap_or((0, 0));
+        let same = stat.st_mode & 0o7777 == u32::from(meta.mode)
+            && stat.st_uid == uid
+            && stat.st_gid == gid
+            && mtime_of(&stat) == meta.mtime;
+        Ok(same && read_attributes(&self.objects, below.as_bytes(), FileType::RegularFile)?.is_empty())
+    }
+
+    /// Makes an empty file whose data overlayfs takes from `objects/`.
+    fn redirect(
+        &self,
+        dir: &Dir,
+        name: &[u8],
+        file: &std::fs::File,
+        below: &str,
+        size: u64,
+    ) -> Result<(), LayerError> {
+        file.set_len(size).map_err(|error| DiskError::new("set the size of", dir.join(name), error))?;
+        let path = dir.proc_path(name);
+        let target = format!("/{below}");
+        let marked = crate::disk::set_xattr(&path, b"user.overlay.metacopy", b"")?
+            && crate::disk::set_xattr(&path, b"user.overlay.redirect", target.as_bytes())?;
+        if marked { Ok(()) } else { Err(dir.error("redirect", name, rustix::io::Errno::NOTSUP).into()) }
+    }
+
+    fn copy(
+        &mut self,
+        dir: &Dir,
+        name: &[u8],
+        entry: &LayerEntry,
+        mut file: &std::fs::File,
+        blob: BlobId,
+    ) -> Result<(), LayerError> {
+        let below = Layout::blob_below_objects(&blob);
+        let mut from = match self.objects.open_file(below.as_bytes()) {
+            Err(error) if error.is_not_found() => {
+                return Err(LayerError::MissingBlob { blob, path: entry.path.clone() });
+            }
+            other => other?,
+        };
+        if rustix::fs::ioctl_ficlone(file, &from).is_ok() {
+            return Ok(());
+        }
+        self.built.bytes += std::io::copy(&mut from, &mut file)
+            .map_err(|error| DiskError::new("copy a blob to", dir.join(name), error))?;
+        Ok(())
+    }
+}

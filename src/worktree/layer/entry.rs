@@ -1,0 +1,73 @@
+//! One entry of a layer, as it travels between the engine and the worker.
+
+use std::path::PathBuf;
+
+use crate::disk::DiskError;
+use crate::object::{BlobId, LinkGroup, Meta};
+use serde::{Deserialize, Serialize};
+
+/// One entry of a layer; parents come before what is in them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayerEntry {
+    /// Path below the layer's root, without a leading slash; empty for the root.
+    pub path: Vec<u8>,
+    /// Attributes as in the tree; of a whiteout they do not matter.
+    pub meta: Meta,
+    /// What it is.
+    pub node: LayerNode,
+}
+
+/// What a layer's entry is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LayerNode {
+    /// A directory; an opaque one hides what lower layers have in it.
+    Directory {
+        /// Whether it hides lower layers.
+        opaque: bool,
+    },
+    /// A regular file.
+    File {
+        /// Its bytes.
+        blob: BlobId,
+        /// How many.
+        size: u64,
+        /// The paths of one group are one file.
+        link: Option<LinkGroup>,
+    },
+    /// A symbolic link.
+    Symlink {
+        /// Where it points.
+        target: Vec<u8>,
+    },
+    /// A named pipe.
+    Fifo,
+    /// A Unix socket's name.
+    Socket,
+    /// A device, which only real root could make.
+    Device,
+    /// A name that lower layers have and this one hides.
+    Whiteout,
+}
+
+/// Making, reading or joining layers failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LayerError {
+    /// A file verb failed.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// A blob that the layer needs is not in the store.
+    #[error("cannot build the layer: blob {blob} of /{} is missing; `treebox fsck` tells what needs it", path.escape_ascii())]
+    MissingBlob {
+        /// The blob.
+        blob: BlobId,
+        /// The path that needs it.
+        path: Vec<u8>,
+    },
+    /// An entry does not follow its parent directory.
+    #[error("layer entry /{} does not come after its parent directory", .0.escape_ascii())]
+    Order(Vec<u8>),
+    /// A file changed while it was read, which nothing should do once the run is over.
+    #[error("{} changed while it was captured", .0.display())]
+    Changed(PathBuf),
+}
