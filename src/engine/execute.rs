@@ -360,7 +360,7 @@ impl Execution {
         })?;
         for entry in &captured {
             if let crate::worktree::layer::CapturedNode::File { blob, placed: true, .. } = &entry.node {
-                batch.note_placed(*blob)?;
+                batch.note_placed(*blob);
             }
         }
         let root = core.store.root(tree)?;

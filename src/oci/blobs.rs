@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags};
 
 use super::digest::Digest;
+use super::entry::TarKind;
 use super::error::ImportError;
 use super::feed::LayerInput;
 use super::limits::{Limits, within};
 use super::section::Section;
-use super::tarball::{Tar, TarKind};
+use super::tarball::Tar;
 use crate::disk::DiskError;
 use crate::object::TreePath;
 

@@ -18,6 +18,7 @@ mod config;
 mod decompress;
 mod digest;
 mod document;
+mod entry;
 mod error;
 mod feed;
 mod header;
@@ -29,6 +30,7 @@ mod pax;
 mod section;
 mod select;
 mod source;
+mod sparse;
 mod tarball;
 #[cfg(test)]
 mod testing;

@@ -9,13 +9,13 @@
 
 use std::io::BufRead;
 
+use super::entry::TarEntry;
 use super::error::LayerError;
-use super::header::{BLOCK_BYTES, Block, Fields, Region, gnu_sparse_extension};
+use super::header::{BLOCK_BYTES, Block, Fields, Region};
 use super::limits::{Limits, within};
-use super::pax::{self, Record};
-use crate::object::{Meta, Timestamp, Xattrs};
+use super::pax;
 
-const ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
 /// Where an archive's bytes come from.
 pub(super) trait Input: BufRead {
@@ -43,45 +43,25 @@ impl<I: Input + ?Sized> Input for &mut I {
     }
 }
 
-/// One entry; a file's bytes follow through [`Tar::copy_body`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct TarEntry {
-    /// As written.
-    pub(super) path: Vec<u8>,
-    pub(super) meta: Meta,
-    pub(super) kind: TarKind,
-}
-
-/// What an entry is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum TarKind {
-    File { size: u64, regions: Option<Vec<Region>> },
-    HardLink { target: Vec<u8> },
-    Symlink { target: Vec<u8> },
-    Directory,
-    Fifo,
-    Char { major: u32, minor: u32 },
-    Block { major: u32, minor: u32 },
-}
-
 /// A tar archive being read.
 pub(super) struct Tar<'l, R> {
     input: R,
-    limits: &'l Limits,
-    offset: u64,
+    pub(super) limits: &'l Limits,
+    pub(super) offset: u64,
     /// Bytes of the current body, and of its padding, that were not read yet.
-    body: u64,
+    pub(super) body: u64,
     padding: u64,
     peeked: Option<Box<Block>>,
-    globals: Vec<(Vec<u8>, Vec<u8>)>,
+    /// The records of global headers that count.
+    pub(super) globals: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 /// Extended headers that wait for their entry.
 #[derive(Default)]
-struct Pending {
-    pax: Option<Vec<u8>>,
-    long_name: Option<Vec<u8>>,
-    long_link: Option<Vec<u8>>,
+pub(super) struct Pending {
+    pub(super) pax: Option<Vec<u8>>,
+    pub(super) long_name: Option<Vec<u8>>,
+    pub(super) long_link: Option<Vec<u8>>,
     bytes: u64,
 }
 
@@ -178,185 +158,6 @@ impl<'l, R: Input> Tar<'l, R> {
         Ok(())
     }
 
-    fn entry(&mut self, fields: &Fields<'_>, size: u64, pending: &Pending) -> Result<TarEntry, LayerError> {
-        let start = self.offset;
-        let records = match &pending.pax {
-            None => Vec::new(),
-            Some(data) => pax::records(data)
-                .ok_or(LayerError::Header { offset: start, reason: "its pax records are malformed" })?,
-        };
-        let globals: Vec<_> = self.globals.clone();
-        let globals = globals.iter().map(|(key, value)| (key.as_slice(), value.as_slice()));
-        let records: Vec<Record<'_>> = globals.chain(records).collect();
-        // The last record of a key counts; an empty value takes the key away again.
-        let last = |key: &[u8]| {
-            let found = records.iter().rev().find(|(have, _)| *have == key);
-            found.map(|(_, value)| *value).filter(|value| !value.is_empty())
-        };
-
-        let path = last(b"GNU.sparse.name").or_else(|| last(b"path")).map(<[u8]>::to_vec);
-        let path = path.or_else(|| pending.long_name.clone()).unwrap_or_else(|| fields.path());
-        within("path_bytes", self.limits.path_bytes, path.len() as u64, || {
-            format!("the length of the path `{}…`", path[..path.len().min(64)].escape_ascii())
-        })?;
-        let bad = |reason: &str| LayerError::Entry { path: path.clone(), reason: reason.to_owned() };
-        if path.is_empty() {
-            return Err(bad("its path is empty"));
-        }
-        let decimal = |key: &[u8], what: &str| {
-            last(key).map(|text| pax::decimal(text).ok_or_else(|| bad(what))).transpose()
-        };
-        let size = decimal(b"size", "its pax size is no number")?.unwrap_or(size);
-        let id = |pax: Option<u64>, plain: Option<u64>, reason: &str| {
-            // The highest id means "none" to the kernel.
-            let id = pax.or(plain).and_then(|id| u32::try_from(id).ok()).filter(|id| *id != u32::MAX);
-            id.ok_or_else(|| bad(reason))
-        };
-        let uid = id(decimal(b"uid", "its pax uid is no number")?, fields.uid(), "its owner is no user id")?;
-        let gid = id(decimal(b"gid", "its pax gid is no number")?, fields.gid(), "its group is no group id")?;
-        let mtime = match last(b"mtime") {
-            Some(text) => pax::time(text),
-            None => fields.mtime().map(Timestamp::from_seconds),
-        };
-        let mtime = mtime.ok_or_else(|| bad("its modification time is no number"))?;
-        let mode = fields.mode().ok_or_else(|| bad("its mode is no number"))?;
-        let xattrs = xattrs(&path, &records, self.limits)?;
-        let link = last(b"linkpath").map(<[u8]>::to_vec).or_else(|| pending.long_link.clone());
-        let link = link.unwrap_or_else(|| fields.link());
-        let device = || {
-            let (major, minor) = fields.device().unwrap_or((u64::MAX, u64::MAX));
-            let major = decimal(b"SCHILY.devmajor", "its device number is none")?.unwrap_or(major);
-            let minor = decimal(b"SCHILY.devminor", "its device number is none")?.unwrap_or(minor);
-            let short = |number| u32::try_from(number).map_err(|_| bad("its device number is none"));
-            Ok::<_, LayerError>((short(major)?, short(minor)?))
-        };
-
-        let code = fields.type_code();
-        let is_file = matches!(code, b'0' | b'\0' | b'7' | b'S');
-        if last(b"SCHILY.realsize").is_some() {
-            return Err(bad("it is a sparse file as the star program writes them, which is not supported"));
-        }
-        let kind = match code {
-            // Before ustar a directory was a file whose name ends with a slash.
-            b'\0' if path.ends_with(b"/") => TarKind::Directory,
-            b'S' => {
-                let (mut regions, mut more, real) =
-                    fields.gnu_sparse().ok_or_else(|| bad("its sparse map is damaged"))?;
-                while more {
-                    let block = self.block()?.ok_or(LayerError::Truncated { offset: self.offset })?;
-                    let (next, again) =
-                        gnu_sparse_extension(&block).ok_or_else(|| bad("its sparse map is damaged"))?;
-                    regions.extend(next);
-                    more = again;
-                    self.check_regions(&path, regions.len() as u64)?;
-                }
-                self.set_body(size)?;
-                TarKind::File { size: real, regions: Some(regions) }
-            }
-            _ if is_file => {
-                self.set_body(size)?;
-                let sparse = self.pax_sparse(&path, &records)?;
-                let (size, regions) = sparse.map_or((size, None), |(real, regions)| (real, Some(regions)));
-                TarKind::File { size, regions }
-            }
-            b'1' => TarKind::HardLink { target: link },
-            b'2' => TarKind::Symlink { target: link },
-            b'3' => device().map(|(major, minor)| TarKind::Char { major, minor })?,
-            b'4' => device().map(|(major, minor)| TarKind::Block { major, minor })?,
-            // `D` is GNU's directory with a listing as its body, which tells nothing new.
-            b'5' | b'D' => TarKind::Directory,
-            b'6' => TarKind::Fifo,
-            _ => return Err(LayerError::UnknownType { path, code }),
-        };
-        if let TarKind::File { size: real, regions } = &kind {
-            within("file_bytes", self.limits.file_bytes, *real, || {
-                format!("the size of `{}`", path.escape_ascii())
-            })?;
-            // The map of a pax 1.0 file is a part of the body that was read by now.
-            if let Some(regions) = regions {
-                check_map(regions, *real, self.body).ok_or_else(|| bad("its sparse map is damaged"))?;
-            }
-        } else if size > 0 && code != b'D' {
-            self.set_doubtful_body(size)?;
-        } else {
-            self.set_body(size)?;
-        }
-        let meta = Meta { mode, uid, gid, mtime, xattrs };
-        Ok(TarEntry { path, meta, kind })
-    }
-
-    /// The map of a pax sparse file (0.0, 0.1, 1.0), and the file's real size.
-    fn pax_sparse(
-        &mut self,
-        path: &[u8],
-        records: &[Record<'_>],
-    ) -> Result<Option<(u64, Vec<Region>)>, LayerError> {
-        let bad = || LayerError::Entry { path: path.to_vec(), reason: "its sparse map is damaged".into() };
-        let last = |key: &[u8]| records.iter().rev().find(|(have, _)| *have == key).map(|(_, value)| *value);
-        let real = last(b"GNU.sparse.realsize").or_else(|| last(b"GNU.sparse.size"));
-        let real = real.map(|text| pax::decimal(text).ok_or_else(bad)).transpose()?;
-        let version = (last(b"GNU.sparse.major"), last(b"GNU.sparse.minor"));
-        let numbers: Vec<u64> = if version == (Some(b"1"), Some(b"0")) {
-            self.sparse_map_in_body(path)?
-        } else if let Some(map) = last(b"GNU.sparse.map") {
-            let numbers = map.split(|byte| *byte == b',').filter(|number| !number.is_empty());
-            numbers.map(pax::decimal).collect::<Option<_>>().ok_or_else(bad)?
-        } else {
-            let pairs = records
-                .iter()
-                .filter(|(key, _)| matches!(*key, b"GNU.sparse.offset" | b"GNU.sparse.numbytes"));
-            pairs.map(|(_, value)| pax::decimal(value)).collect::<Option<_>>().ok_or_else(bad)?
-        };
-        let Some(real) = real else { return if numbers.is_empty() { Ok(None) } else { Err(bad()) } };
-        self.check_regions(path, numbers.len() as u64 / 2)?;
-        if numbers.len() % 2 != 0 {
-            return Err(bad());
-        }
-        let regions = numbers.chunks_exact(2).map(|pair| Region { offset: pair[0], len: pair[1] }).collect();
-        Ok(Some((real, regions)))
-    }
-
-    /// The numbers at the head of a pax 1.0 sparse file's body, their count taken off.
-    fn sparse_map_in_body(&mut self, path: &[u8]) -> Result<Vec<u64>, LayerError> {
-        let bad = || LayerError::Entry { path: path.to_vec(), reason: "its sparse map is damaged".into() };
-        let mut numbers = Vec::new();
-        let mut line = Vec::new();
-        let mut wanted = None;
-        while wanted.is_none_or(|wanted| (numbers.len() as u64) < wanted) {
-            if self.body < BLOCK_BYTES as u64 {
-                return Err(bad());
-            }
-            let block = self.block()?.ok_or(LayerError::Truncated { offset: self.offset })?;
-            self.body -= BLOCK_BYTES as u64;
-            for byte in *block {
-                if byte != b'\n' {
-                    line.push(byte);
-                    if line.len() > 20 {
-                        return Err(bad());
-                    }
-                    continue;
-                }
-                let number = pax::decimal(&std::mem::take(&mut line)).ok_or_else(bad)?;
-                match wanted {
-                    None => {
-                        self.check_regions(path, number)?;
-                        wanted = Some(number.saturating_mul(2));
-                    }
-                    Some(_) => numbers.push(number),
-                }
-                if wanted == Some(numbers.len() as u64) {
-                    break;
-                }
-            }
-        }
-        Ok(numbers)
-    }
-
-    fn check_regions(&self, path: &[u8], count: u64) -> Result<(), LayerError> {
-        let what = || format!("the number of regions of the sparse file `{}`", path.escape_ascii());
-        Ok(within("sparse_regions", self.limits.sparse_regions, count, what)?)
-    }
-
     fn take_globals(&mut self, data: &[u8]) -> Result<(), &'static str> {
         for (key, value) in pax::records(data).ok_or("its pax records are malformed")? {
             if matches!(key, b"path" | b"linkpath" | b"size") || key.starts_with(b"GNU.sparse.") {
@@ -394,7 +195,7 @@ impl<'l, R: Input> Tar<'l, R> {
     }
 
     /// Says how many bytes of body follow.
-    fn set_body(&mut self, size: u64) -> Result<(), LayerError> {
+    pub(super) fn set_body(&mut self, size: u64) -> Result<(), LayerError> {
         let padded = size.checked_next_multiple_of(BLOCK_BYTES as u64);
         let padded =
             padded.ok_or(LayerError::Header { offset: self.offset, reason: "its size is beyond 64 bits" })?;
@@ -404,7 +205,7 @@ impl<'l, R: Input> Tar<'l, R> {
 
     /// For an entry that needs no body but gives a size: old writers leave the body out, POSIX 2001 lets a hard link
     /// repeat the file's bytes. Go, GNU tar and Python leave it out, so a header right behind the entry decides for that.
-    fn set_doubtful_body(&mut self, size: u64) -> Result<(), LayerError> {
+    pub(super) fn set_doubtful_body(&mut self, size: u64) -> Result<(), LayerError> {
         let start = self.offset;
         match self.block()? {
             None => return Ok(()),
@@ -440,7 +241,7 @@ impl<'l, R: Input> Tar<'l, R> {
     }
 
     /// The next block; `None` at the very end of the input.
-    fn block(&mut self) -> Result<Option<Box<Block>>, LayerError> {
+    pub(super) fn block(&mut self) -> Result<Option<Box<Block>>, LayerError> {
         if let Some(block) = self.peeked.take() {
             self.offset += BLOCK_BYTES as u64;
             return Ok(Some(block));
@@ -491,58 +292,4 @@ fn copy_zeros(
         count -= step as u64;
     }
     Ok(())
-}
-
-/// Checks that regions ascend, end within the file and hold exactly the data there is.
-fn check_map(regions: &[Region], real: u64, data: u64) -> Option<()> {
-    let (mut end, mut sum) = (0u64, 0u64);
-    for region in regions {
-        if region.offset < end {
-            return None;
-        }
-        end = region.offset.checked_add(region.len)?;
-        sum = sum.checked_add(region.len)?;
-    }
-    (end <= real && sum == data).then_some(())
-}
-
-/// The extended attributes in pax records; SCHILY's own bytes win over libarchive's base64 of the same.
-fn xattrs(path: &[u8], records: &[Record<'_>], limits: &Limits) -> Result<Xattrs, LayerError> {
-    let mut xattrs = Xattrs::none();
-    let mut bytes = 0u64;
-    let mut set = |name: Vec<u8>, value: Vec<u8>| {
-        bytes += (name.len() + value.len()) as u64;
-        within("xattr_bytes", limits.xattr_bytes, bytes, || {
-            format!("the extended attributes of `{}`", path.escape_ascii())
-        })?;
-        let value = if name == b"security.capability" { root_capability(value) } else { value };
-        xattrs.set(name, value).map_err(|source| LayerError::Xattr { path: path.to_vec(), source })
-    };
-    for (key, value) in records {
-        if let Some(name) = key.strip_prefix(b"LIBARCHIVE.xattr.") {
-            let value = pax::base64(value).ok_or_else(|| LayerError::Entry {
-                path: path.to_vec(),
-                reason: format!("its extended attribute `{}` is not base64", name.escape_ascii()),
-            })?;
-            set(pax::percent_decode(name), value)?;
-        }
-    }
-    for (key, value) in records {
-        if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
-            set(name.to_vec(), value.to_vec())?;
-        }
-    }
-    Ok(xattrs)
-}
-
-/// File capabilities of version 3 carry the root id of the user namespace they were set in, which means nothing in an image:
-/// they become version 2. Layout: `vfs_ns_cap_data` in linux/capability.h.
-fn root_capability(mut value: Vec<u8>) -> Vec<u8> {
-    const VERSION_2_BYTES: usize = 20;
-    const VERSION_3_BYTES: usize = 24;
-    if value.len() == VERSION_3_BYTES && value[3] == 3 {
-        value[3] = 2;
-        value.truncate(VERSION_2_BYTES);
-    }
-    value
 }

@@ -37,7 +37,7 @@ impl Catalog for MemoryCatalog {
 
 /// A store in a temporary directory, and room for archives beside it.
 pub(crate) struct Place {
-    pub(crate) dir: tempfile::TempDir,
+    pub(crate) dir: Arc<tempfile::TempDir>,
     pub(crate) store: Store,
 }
 
@@ -50,7 +50,7 @@ impl Place {
         let dir = tempfile::tempdir().unwrap();
         let layout = Layout::open_or_create(&dir.path().join("store")).unwrap();
         let store = Store::open(layout, Arc::new(MemoryCatalog::default()), durability).unwrap();
-        Self { dir, store }
+        Self { dir: Arc::new(dir), store }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -101,7 +101,7 @@ impl Place {
         let mut entries = BTreeMap::new();
         let root = self.store.root(&imported.root).unwrap();
         self.walk(&root, &TreePath::root(), &mut entries);
-        Files { entries, store: self.store.clone() }
+        Files { entries, store: self.store.clone(), _dir: Arc::clone(&self.dir) }
     }
 
     fn walk(&self, entry: &Entry, path: &TreePath, into: &mut BTreeMap<String, Entry>) {
@@ -119,6 +119,7 @@ impl Place {
 pub(crate) struct Files {
     pub(crate) entries: BTreeMap<String, Entry>,
     store: Store,
+    _dir: Arc<tempfile::TempDir>,
 }
 
 impl Files {

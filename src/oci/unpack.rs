@@ -7,11 +7,12 @@
 use std::io::Write;
 use std::sync::mpsc;
 
+use super::entry::{TarEntry, TarKind};
 use super::error::{ImportError, LayerError};
 use super::feed::{self, CHUNKS_WAITING, Chunks, LayerInput, LayerSums};
 use super::layer::{Change, LayerChanges};
 use super::limits::{Limits, within};
-use super::tarball::{Tar, TarEntry, TarKind};
+use super::tarball::Tar;
 use super::writers::{Closing, Writers};
 use crate::disk::DiskError;
 use crate::object::{Draft, NewNode};

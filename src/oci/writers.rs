@@ -29,6 +29,10 @@ struct Queue {
     bytes: usize,
     closed: bool,
     failure: Option<StoreError>,
+    /// Writers that wait for something to do: a notification is a system call even when nobody waits.
+    idle: usize,
+    /// Whether the parser waits for room.
+    blocked: bool,
 }
 
 /// Closes the queue when it goes out of scope, so that no way out of the parser leaves writers waiting.
@@ -50,15 +54,20 @@ impl Writers {
     pub(super) fn put(&self, blob: HashedBytes, meta: Meta) -> Result<(), StoreError> {
         let mut queue = self.lock();
         while queue.failure.is_none() && (queue.bytes >= BYTES_WAITING || queue.jobs.len() >= FILES_WAITING) {
+            queue.blocked = true;
             queue = self.drained.wait(queue).expect("no holder panics");
         }
+        queue.blocked = false;
         if let Some(error) = queue.failure.take() {
             return Err(error);
         }
         queue.bytes += blob.bytes().len();
         queue.jobs.push_back((blob, meta));
+        let wake = queue.idle > 0;
         drop(queue);
-        self.filled.notify_one();
+        if wake {
+            self.filled.notify_one();
+        }
         Ok(())
     }
 
@@ -68,7 +77,9 @@ impl Writers {
             let written = batch.put_hashed(&blob, Some(&meta));
             let mut queue = self.lock();
             queue.bytes -= blob.bytes().len();
-            let wake = queue.bytes < BYTES_WAITING && queue.jobs.len() < FILES_WAITING;
+            // Half empty before the parser goes on, so that the two do not take turns file by file.
+            let room = queue.bytes <= BYTES_WAITING / 2 && queue.jobs.len() <= FILES_WAITING / 2;
+            let wake = queue.blocked && (room || written.is_err());
             if let Err(error) = written {
                 queue.failure.get_or_insert(error);
                 queue.jobs.clear();
@@ -99,7 +110,9 @@ impl Writers {
             if queue.closed {
                 return None;
             }
+            queue.idle += 1;
             queue = self.filled.wait(queue).expect("no holder panics");
+            queue.idle -= 1;
         }
     }
 

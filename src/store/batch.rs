@@ -142,10 +142,9 @@ impl<'s> Batch<'s> {
         }
     }
 
-    /// Takes in a blob that something else, such as the worker, put at [`Batch::blob_scratch`]; whether the store lacked it.
-    pub fn note_placed(&self, id: BlobId) -> Result<BlobPlaced, StoreError> {
-        let fresh = self.blobs.lock().expect("no holder panics").insert(id);
-        Ok(if fresh { BlobPlaced::New } else { BlobPlaced::Known })
+    /// Takes in a blob that something else, such as the worker, put at [`Batch::blob_scratch`].
+    pub fn note_placed(&self, id: BlobId) {
+        self.blobs.lock().expect("no holder panics").insert(id);
     }
 
     /// Where a new blob of this batch waits for the commit.

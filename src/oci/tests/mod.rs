@@ -1,3 +1,9 @@
 //! Whole imports of archives and layouts made by code.
 
+mod archives;
+mod entries;
+mod layering;
+mod layouts;
+mod limits;
+mod random;
 mod speed;

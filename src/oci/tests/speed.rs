@@ -20,6 +20,25 @@ fn measure() {
     let read = start.elapsed();
     batch.commit().unwrap();
     let all = start.elapsed();
+    if let Some(list) = std::env::var_os("TREEBOX_BENCH_LIST") {
+        let lines: Vec<_> = place
+            .files(&imported)
+            .entries
+            .iter()
+            .map(|(path, entry)| {
+                let (meta, kind) = (&entry.meta, entry.node.kind().as_str());
+                format!(
+                    "{path}\t{kind}\t{:o}\t{}\t{}\t{}\t{:?}\n",
+                    meta.mode,
+                    meta.uid,
+                    meta.gid,
+                    meta.mtime.seconds(),
+                    entry.node
+                )
+            })
+            .collect();
+        std::fs::write(list, lines.concat()).unwrap();
+    }
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let peak = status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or_default();
     println!(
