@@ -7,7 +7,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nix::sys::signal::{SigSet, Signal};
-use treebox::blocking::Killer;
+use treebox::Killer;
 
 /// Takes signals and directs them to the command.
 #[derive(Clone)]
