@@ -1,0 +1,6 @@
+//! Every integration test of treebox, in one program.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod engine;
+mod support;
