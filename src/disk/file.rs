@@ -3,7 +3,7 @@
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::error::{Context, DiskError};
 use super::sync::{Durability, SyncSet};
@@ -44,13 +44,24 @@ pub fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>, DiskError> {
     Ok(bytes)
 }
 
+/// Creates a file beside `path` under a name that nobody else uses, not even a process of the same number in another pid namespace.
+fn temporary_beside(path: &Path) -> Result<(PathBuf, File), DiskError> {
+    let mut number = u64::from(std::process::id()) << 32;
+    loop {
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".{number:x}.tmp"));
+        let temporary = path.with_file_name(name);
+        match create_new(&temporary) {
+            Err(error) if error.io().kind() == io::ErrorKind::AlreadyExists => number += 1,
+            created => return created.map(|file| (temporary, file)),
+        }
+    }
+}
+
 /// Replaces a small file as a whole: readers see the old or the new bytes, also after a crash.
 pub fn write_atomic(path: &Path, bytes: &[u8], durability: Durability) -> Result<(), DiskError> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.tmp", std::process::id()));
-    let temporary = path.with_file_name(name);
-    let write = || {
-        let mut file = create_new(&temporary)?;
+    let (temporary, mut file) = temporary_beside(path)?;
+    let mut write = || {
         file.write_all(bytes).context("write", &temporary)?;
         if durability == Durability::Commit {
             file.sync_all().context("sync", &temporary)?;

@@ -6,6 +6,9 @@ use nix::errno::Errno;
 
 use super::error::{Context, DiskError};
 
+/// The longest value (Linux `XATTR_SIZE_MAX`).
+const MAX_VALUE_BYTES: usize = 65_536;
+
 /// What reading a file's attributes gave: names with their values.
 pub type XattrRead = Vec<(Vec<u8>, Vec<u8>)>;
 
@@ -29,11 +32,16 @@ pub fn read_xattrs(path: &Path) -> Result<XattrRead, DiskError> {
     };
     let mut read = Vec::new();
     for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
-        let mut value = vec![0u8; 65_536];
+        let mut value = vec![0u8; MAX_VALUE_BYTES];
         match rustix::fs::lgetxattr(path, name, &mut value[..]) {
             Ok(len) => value.truncate(len),
             // Gone since the listing, or of a kind that only its own namespace may read.
-            Err(rustix::io::Errno::NODATA | rustix::io::Errno::PERM | rustix::io::Errno::NOTSUP) => continue,
+            Err(
+                rustix::io::Errno::NODATA
+                | rustix::io::Errno::PERM
+                | rustix::io::Errno::ACCESS
+                | rustix::io::Errno::NOTSUP,
+            ) => continue,
             Err(errno) => return Err(DiskError::new("read extended attributes of", path, errno)),
         }
         read.push((name.to_vec(), value));

@@ -3,9 +3,10 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 
-use super::git::{Local, OldValue, Step, TransactionError};
-use super::sync;
+use super::git::{HeadTarget, Local, OldValue, Step, TransactionError};
+use super::journal::Lock;
 use super::{GitError, History, HistoryError, RefKind, RefName, Who};
+use super::{reflog, sync};
 use crate::object::CommitId;
 
 /// What a ref must be for an edit of it to happen.
@@ -96,29 +97,30 @@ impl History {
     /// where it should go is left alone.
     pub fn edit(&self, edits: &[RefEdit], message: &str, who: &Who) -> Result<(), EditError> {
         self.settle()?;
-        let _lock = self.lock()?;
-        self.edit_locked(edits, message, who, true)
+        let lock = self.lock()?;
+        self.edit_locked(&lock, edits, message, who, true)
     }
 
     /// Deletes a ref and its log; says where it was.
     pub fn delete(&self, name: &RefName, expected: Expected, who: &Who) -> Result<CommitId, EditError> {
         self.settle()?;
-        let _lock = self.lock()?;
+        let lock = self.lock()?;
         let found = self.read_ref(name)?.ok_or_else(|| EditError::NoSuchRef(name.clone()))?;
-        self.edit_locked(&[RefEdit { name: name.clone(), expected, new: None }], "", who, true)?;
+        self.edit_locked(&lock, &[RefEdit { name: name.clone(), expected, new: None }], "", who, true)?;
         Ok(found)
     }
 
     /// [`edit`](Self::edit) under the lock. `log` says whether logs are written.
     pub(super) fn edit_locked(
         &self,
+        lock: &Lock,
         edits: &[RefEdit],
         message: &str,
         who: &Who,
         log: bool,
     ) -> Result<(), EditError> {
         self.refuse_after_failed_sync()?;
-        let message = super::reflog::one_line(message);
+        let message = reflog::one_line(message);
         let git = self.git.local();
         let mut tries = 0;
         loop {
@@ -126,6 +128,9 @@ impl History {
             if steps.is_empty() {
                 return Ok(());
             }
+            let files: &[&str] =
+                if steps.iter().any(|step| step.new.is_none()) { &["packed-refs"] } else { &[] };
+            lock.note(self, &steps, files, &message, who)?;
             let mut touched = self.paths_of(&steps);
             let locks =
                 steps.iter().filter(|step| step.new.is_some()).map(|step| self.lock_path_of(&step.full));
@@ -133,7 +138,8 @@ impl History {
             // The new value is on disk before it gets its name: a power cut must not leave an empty ref.
             let before_commit = || -> Result<(), HistoryError> {
                 self.must_sync(locks.iter().cloned());
-                self.settle()
+                self.settle()?;
+                if log { self.log_head(&git, &steps, &message, who) } else { Ok(()) }
             };
             match git.transact(&steps, &message, who, log, before_commit) {
                 Ok(()) => {
@@ -142,6 +148,10 @@ impl History {
                     return Ok(self.settle()?);
                 }
                 Err(TransactionError::Sync(error)) => return Err(error.into()),
+                Err(TransactionError::Half(source)) => {
+                    lock.keep_note();
+                    return Err(self.git_error("moving refs", source).into());
+                }
                 // Stock git moved a ref, or holds a lock. Its lock may also be a dead process's.
                 Err(TransactionError::Git(source)) => {
                     tries += 1;
@@ -156,6 +166,20 @@ impl History {
                     }
                 }
             }
+        }
+    }
+
+    /// Writes HEAD's line when the branch that is checked out moves, as Git does. Git's library would do it too, but
+    /// only by taking the locks of HEAD and the branch in the order opposite to stock git's: both would wait in vain.
+    fn log_head(&self, git: &Local, steps: &[Step], message: &str, who: &Who) -> Result<(), HistoryError> {
+        let Ok(HeadTarget::Ref(head)) = git.head() else {
+            return Ok(());
+        };
+        match steps.iter().find(|step| step.full == head) {
+            Some(step) => {
+                reflog::append(self, "HEAD", &reflog::line(step.old.commit(), step.new, who, message))
+            }
+            None => Ok(()),
         }
     }
 
@@ -245,7 +269,6 @@ impl History {
                 paths.push(self.directory.join("packed-refs"));
             }
         }
-        paths.push(self.log_path("HEAD"));
         paths
     }
 
@@ -267,5 +290,5 @@ impl History {
     }
 }
 
-/// Each try waits for locks as long as Git's library does, 100 ms.
-const MAX_TRIES: usize = 3;
+/// Each try waits for locks as long as stock git does, 100 ms.
+const MAX_TRIES: usize = 10;

@@ -12,11 +12,14 @@ use gix::refs::transaction::{Change, LogChange, PreviousValue, RefEdit, RefLog};
 use gix::refs::{FullName, Target};
 use gix::revision::spec::parse as revision;
 
-use super::{GitError, HistoryError, Order, WalkOptions, Walked, Who};
+use super::{GitError, HistoryError, Order, RefKind, WalkOptions, Walked, Who};
 use crate::object::CommitId;
 
 /// How long a Git lock file is waited for, as stock git does.
 const LOCK_PATIENCE: Fail = Fail::AfterDurationWithBackoff(Duration::from_millis(100));
+
+/// Enough for the commits that wait for their turn in any history with fewer than some ten thousand branches.
+const WALK_CACHE_BYTES: usize = 8 << 20;
 
 /// An opened repository, shared by threads.
 pub(super) struct Git(gix::ThreadSafeRepository);
@@ -38,6 +41,11 @@ pub(super) struct Written {
     pub(super) id: CommitId,
     /// What must be synced for it to last.
     pub(super) unsynced: Vec<PathBuf>,
+}
+
+/// Whether what the ref names may be a tag object; a branch's is always a commit, and looking costs more than the ref.
+fn may_be_annotated(full: &str) -> bool {
+    full.starts_with(RefKind::Tag.prefix())
 }
 
 /// Where HEAD points.
@@ -83,7 +91,10 @@ pub(super) struct Step {
 
 /// Why refs were not moved.
 pub(super) enum TransactionError {
+    /// None of them was.
     Git(GitError),
+    /// Some may have been.
+    Half(GitError),
     Sync(HistoryError),
 }
 
@@ -164,22 +175,25 @@ impl Local {
             return Ok(None);
         }
         let target = found.inner.target.clone();
-        let commit = ours(found.peel_to_id().map_err(wrong)?);
+        let commit = match found.try_id() {
+            Some(id) if !may_be_annotated(full) => ours(id.detach()),
+            _ => ours(found.peel_to_id().map_err(wrong)?),
+        };
         Ok(Some(RefValue { commit, target }))
     }
 
     /// Every ref below a prefix that ends with a slash.
     pub(super) fn list(&self, prefix: &str) -> Result<Vec<(String, CommitId)>, GitError> {
         let platform = self.0.references().map_err(wrong)?;
-        let mut refs = Vec::new();
-        for found in platform.prefixed(prefix.as_bytes()).map_err(wrong)?.peeled().map_err(wrong)? {
-            // A ref that leads nowhere must not hide the others; `fsck` names it.
-            let Ok(found) = found else { continue };
-            if let Some(id) = found.try_id() {
-                refs.push((found.name().as_bstr().to_string(), ours(id)));
-            }
+        let mut found = platform.prefixed(prefix.as_bytes()).map_err(wrong)?;
+        if may_be_annotated(prefix) {
+            found = found.peeled().map_err(wrong)?;
         }
-        Ok(refs)
+        // A ref that leads nowhere must not hide the others; `fsck` names it.
+        let found = found.filter_map(Result::ok);
+        Ok(found
+            .filter_map(|found| Some((found.name().as_bstr().to_string(), ours(found.try_id()?))))
+            .collect())
     }
 
     /// Moves refs. `before_commit` runs when all of Git's locks are held and filled, before the first ref moves.
@@ -191,21 +205,17 @@ impl Local {
         log: bool,
         before_commit: impl FnOnce() -> Result<(), HistoryError>,
     ) -> Result<(), TransactionError> {
-        let head = match self.head() {
-            Ok(HeadTarget::Ref(full)) => Some(full),
-            _ => None,
-        };
         let mut refs = self.0.refs.clone();
         if !log {
             refs.write_reflog = gix::refs::store::WriteReflog::Disable;
         }
-        let edits: Vec<_> = steps.iter().map(|step| edit(step, head.as_deref(), message)).collect();
+        let edits: Vec<_> = steps.iter().map(|step| edit(step, message)).collect();
         let git = |error| TransactionError::Git(wrong(error));
         let prepared = refs.transaction().prepare(edits, LOCK_PATIENCE, LOCK_PATIENCE).map_err(git)?;
         before_commit().map_err(TransactionError::Sync)?;
         let signature = who.signature();
         let signature = gix::actor::SignatureRef::from_bytes(signature.as_bytes()).map_err(git)?;
-        prepared.commit(Some(signature)).map_err(git)?;
+        prepared.commit(Some(signature)).map_err(|error| TransactionError::Half(wrong(error)))?;
         Ok(())
     }
 
@@ -283,7 +293,10 @@ impl Local {
         let hidden = options.hidden.iter().map(theirs);
         let parents = if options.first_parent { Parents::First } else { Parents::All };
         let graph = self.0.commit_graph_if_enabled().map_err(wrong)?;
-        let objects = self.0.objects.clone();
+        // A walk by time reads every commit twice: when it is found, and when its turn comes.
+        let mut cached = self.0.clone();
+        cached.object_cache_size(WALK_CACHE_BYTES);
+        let objects = cached.objects.clone();
         let walked = |info: gix::Result<gix::traverse::commit::Info>| {
             let info = info.map_err(wrong)?;
             let parents = info.parent_ids.iter().map(ours).collect();
@@ -332,16 +345,13 @@ impl Local {
     }
 }
 
-fn edit(step: &Step, head: Option<&str>, message: &str) -> RefEdit {
+fn edit(step: &Step, message: &str) -> RefEdit {
     // The library compares again under Git's own lock: stock git does not know of ours.
     let expected = match &step.old {
         OldValue::Is(value) => PreviousValue::MustExistAndMatch(value.target.clone()),
         OldValue::Absent => PreviousValue::MustNotExist,
         OldValue::Broken => PreviousValue::Any,
     };
-    // An edit of HEAD that follows it writes both logs, as Git does when the branch that is checked out moves.
-    let follow = head == Some(step.full.as_str()) && step.new.is_some();
-    let name = if follow { "HEAD" } else { step.full.as_str() };
     let change = match step.new {
         Some(new) => Change::Update {
             log: LogChange {
@@ -354,8 +364,8 @@ fn edit(step: &Step, head: Option<&str>, message: &str) -> RefEdit {
         },
         None => Change::Delete { expected, log: RefLog::AndReference },
     };
-    let name = FullName::try_from(name).expect("a validated name is a full ref name");
-    RefEdit { change, name, deref: follow }
+    let name = FullName::try_from(step.full.as_str()).expect("a validated name is a full ref name");
+    RefEdit { change, name, deref: false }
 }
 
 fn revision_error(error: gix::Error) -> RevisionError {

@@ -1,6 +1,7 @@
 //! What is checked out.
 
 use super::git::HeadTarget;
+use super::journal::Lock;
 use super::sync::Replacement;
 use super::{BranchName, Durability, EditError, History, HistoryError, RefKind, RefName, Who, reflog};
 use crate::object::CommitId;
@@ -57,9 +58,9 @@ impl History {
     /// Checks out a branch, which need not exist yet.
     pub fn attach_head(&self, branch: &BranchName, who: &Who) -> Result<(), EditError> {
         self.settle()?;
-        let _lock = self.lock()?;
+        let lock = self.lock()?;
         let commit = self.read_ref(&RefName::Branch(branch.clone()))?;
-        self.switch_head(&Head::Branch { name: branch.clone(), commit }, None, who)
+        self.switch_head(&lock, &Head::Branch { name: branch.clone(), commit }, None, who)
     }
 
     /// Checks out a commit by itself.
@@ -68,13 +69,20 @@ impl History {
         if !self.has_commit(commit) {
             return Err(HistoryError::MissingCommit(*commit).into());
         }
-        let _lock = self.lock()?;
-        self.switch_head(&Head::Detached(*commit), None, who)
+        let lock = self.lock()?;
+        self.switch_head(&lock, &Head::Detached(*commit), None, who)
     }
 
     /// Moves HEAD. Git's library would write no line in the log, or one without the old commit, so both are done here;
     /// the line first, as Git does. Called under the lock.
-    pub(super) fn switch_head(&self, to: &Head, message: Option<&str>, who: &Who) -> Result<(), EditError> {
+    pub(super) fn switch_head(
+        &self,
+        lock: &Lock,
+        to: &Head,
+        message: Option<&str>,
+        who: &Who,
+    ) -> Result<(), EditError> {
+        lock.note(self, &[], &["HEAD"], "", who)?;
         let path = self.directory.join("HEAD");
         let replacement = Replacement::begin(&path).map_err(|source| match source.kind() {
             std::io::ErrorKind::AlreadyExists => HistoryError::Locked(super::sync::lock_path(&path)),
@@ -86,7 +94,8 @@ impl History {
             Head::Branch { name, .. } => format!("ref: {}{name}\n", RefKind::Branch.prefix()),
             Head::Detached(commit) => format!("{commit}\n"),
         };
-        if let Some(new) = to.commit() {
+        let new = to.commit();
+        if new.is_some() {
             let old = from.as_ref().and_then(Head::commit);
             let moved = || {
                 let from = from.as_ref().map_or_else(|| "(unknown)".to_owned(), Head::label);

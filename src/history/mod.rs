@@ -14,20 +14,24 @@
 //!
 //! # Locking
 //! Every change takes the kernel's lock on `history.lock` beside the repository, which ends with its holder. Inside it Git's own
-//! `*.lock` files are taken as well, so stock git may write at any time. Those outlive a killed process; one that is older than
-//! [`STALE_LOCK_AGE`] and in the way is removed. Readers take no lock.
+//! `*.lock` files are taken as well, so stock git may write at any time. Those outlive a killed process: treebox's own are
+//! known from the note in `history.lock`, a stock git's is removed when it is in the way and older than [`STALE_LOCK_AGE`]. Readers take no lock.
 //!
 //! # Durability
 //! With [`Durability::Commit`] what a commit is made of is on disk before a ref moves, and the ref before the call returns. With
 //! [`Durability::Batch`] nothing is synced until [`History::sync`]. After a failed sync the handle changes no more refs: what the
-//! kernel could not write it also forgets. An edit of several refs is not one step on disk: a process killed in the middle
-//! leaves the first of them moved. Renaming a branch makes the new name before it removes the old one.
+//! kernel could not write it also forgets.
+//!
+//! An edit of several refs is not one step on disk, so what it will do is noted in `history.lock` first: when its process is
+//! killed, the next one that opens the history or takes the lock finishes it. Renaming a branch makes the new name before it removes
+//! the old one.
 
 mod commits;
 mod edit;
 mod error;
 mod git;
 mod head;
+mod journal;
 mod layout;
 mod names;
 mod reflog;
@@ -138,7 +142,11 @@ impl History {
             .map_err(|source| HistoryError::NotARepository { path: directory.clone(), source })?;
         let lock_path = directory.with_extension("lock");
         let unsynced = Mutex::new(BTreeSet::new());
-        Ok(Self { directory, lock_path, git, options, unsynced, sync_failed: AtomicBool::new(false) })
+        let history =
+            Self { directory, lock_path, git, options, unsynced, sync_failed: AtomicBool::new(false) };
+        // What a dead process left half done can still be read. Whoever may write finishes it, here or at the next edit.
+        let _ = history.recover();
+        Ok(history)
     }
 
     /// Opens the repository in `directory`, made first when there is none.
@@ -169,11 +177,6 @@ impl History {
         self.synced(sync::file_system(&self.directory), &self.directory)?;
         self.unsynced.lock().unwrap_or_else(PoisonError::into_inner).clear();
         Ok(())
-    }
-
-    /// Takes the lock that every change of a ref happens under. It ends when the value is dropped.
-    fn lock(&self) -> Result<std::fs::File, HistoryError> {
-        sync::lock(&self.lock_path).map_err(|source| HistoryError::io("locking", &self.lock_path, source))
     }
 
     /// Notes that these paths must be on disk before a ref moves.

@@ -53,8 +53,9 @@ impl History {
 }
 
 /// A log's line, in Git's format.
-pub(super) fn line(old: Option<CommitId>, new: CommitId, who: &Who, message: &str) -> String {
-    let (old, signature, message) = (old.unwrap_or(NOTHING), who.signature(), one_line(message));
+pub(super) fn line(old: Option<CommitId>, new: Option<CommitId>, who: &Who, message: &str) -> String {
+    let (old, new) = (old.unwrap_or(NOTHING), new.unwrap_or(NOTHING));
+    let (signature, message) = (who.signature(), one_line(message));
     if message.is_empty() {
         return format!("{old} {new} {signature}\n");
     }

@@ -10,7 +10,7 @@ impl History {
     /// The new name is complete before the old one goes: whoever is killed in between leaves both.
     pub fn rename_branch(&self, from: &BranchName, to: &BranchName, who: &Who) -> Result<(), EditError> {
         self.settle()?;
-        let _lock = self.lock()?;
+        let lock = self.lock()?;
         let (old, new) = (RefName::from(from.clone()), RefName::from(to.clone()));
         let commit = self.read_ref(&old)?.ok_or_else(|| EditError::NoSuchRef(old.clone()))?;
         if from == to {
@@ -18,16 +18,16 @@ impl History {
         }
         let head = self.head()?;
         let make = RefEdit { name: new.clone(), expected: Expected::Absent, new: Some(commit) };
-        self.edit_locked(&[make], "", who, false)?;
+        self.edit_locked(&lock, &[make], "", who, false)?;
         let message = format!("Branch: renamed {} to {}", old.full(), new.full());
         self.move_log(&old, &new)?;
-        reflog::append(self, &new.full(), &reflog::line(Some(commit), commit, who, &message))?;
+        reflog::append(self, &new.full(), &reflog::line(Some(commit), Some(commit), who, &message))?;
         if matches!(&head, Head::Branch { name, .. } if name == from) {
             let head = Head::Branch { name: to.clone(), commit: Some(commit) };
-            self.switch_head(&head, Some(&message), who)?;
+            self.switch_head(&lock, &head, Some(&message), who)?;
         }
         let remove = RefEdit { name: old, expected: Expected::Is(commit), new: None };
-        self.edit_locked(&[remove], "", who, true)
+        self.edit_locked(&lock, &[remove], "", who, true)
     }
 
     /// Copies a log to the new name: removing the old one is for the deletion of its ref.

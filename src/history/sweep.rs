@@ -4,14 +4,14 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::layout::UNFINISHED;
-use super::{History, HistoryError, sync};
+use super::{EditError, History, HistoryError, sync};
 
 impl History {
     /// Removes lock files, half-written objects and half-made repositories of dead processes; says which.
     ///
     /// Takes the store's lock, so no treebox process is in the middle of a change; what is younger than
     /// [`STALE_LOCK_AGE`](super::STALE_LOCK_AGE) may be a running git's and stays.
-    pub fn sweep(&self) -> Result<Vec<PathBuf>, HistoryError> {
+    pub fn sweep(&self) -> Result<Vec<PathBuf>, EditError> {
         let _lock = self.lock()?;
         let mut removed = Vec::new();
         let is_lock = |name: &OsStr| name.as_encoded_bytes().ends_with(b".lock");

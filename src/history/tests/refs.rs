@@ -109,6 +109,11 @@ fn a_deleted_ref_takes_its_log_along() {
         assert_eq!(fixture.git(&["for-each-ref"]), "");
     }
     assert!(matches!(fixture.history.delete(&name, Expected::Any, &who(1)), Err(EditError::NoSuchRef(_))));
+    fixture.set(branch("main"), a);
+    fixture.history.delete(&branch("main").into(), Expected::Any, &who(9)).unwrap();
+    let gone = &fixture.history.head_reflog().unwrap()[0];
+    assert_eq!((gone.old, gone.new), (Some(a), None), "HEAD's log says that its branch went");
+    fixture.fsck();
     let nothing = RefEdit { name, expected: Expected::Absent, new: None };
     fixture.history.edit(&[nothing], "", &who(1)).unwrap();
 }

@@ -279,20 +279,49 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
-    /// A tiny 64-bit or 32-bit file that needs two libraries.
+    /// A tiny file without code; what is empty is left out.
+    pub(in crate::worktree::host) struct Sample<'t> {
+        pub(in crate::worktree::host) wide: bool,
+        pub(in crate::worktree::host) loader: &'t str,
+        pub(in crate::worktree::host) needed: &'t [&'t str],
+        pub(in crate::worktree::host) runpath: &'t str,
+        pub(in crate::worktree::host) rpath: &'t str,
+    }
+
     fn sample(wide: bool) -> Vec<u8> {
-        let strings = b"\0libone.so.1\0libtwo.so\0$ORIGIN/../lib\0/old\0";
+        let needed = &["libone.so.1", "libtwo.so"];
+        Sample { wide, loader: "/lib/ld-test.so", needed, runpath: "$ORIGIN/../lib", rpath: "/old" }.bytes()
+    }
+
+    impl Sample<'_> {
+        pub(in crate::worktree::host) fn bytes(&self) -> Vec<u8> {
+            let mut strings = vec![0];
+            let mut entries = Vec::new();
+            let texts = self.needed.iter().map(|name| (DT_NEEDED, *name));
+            for (tag, text) in texts.chain([(DT_RUNPATH, self.runpath), (DT_RPATH, self.rpath)]) {
+                if !text.is_empty() {
+                    entries.push((tag, strings.len() as u64));
+                    strings.extend_from_slice(text.as_bytes());
+                    strings.push(0);
+                }
+            }
+            assemble(self.wide, self.loader, &strings, &entries)
+        }
+    }
+
+    fn assemble(wide: bool, loader: &str, strings: &[u8], entries: &[(u64, u64)]) -> Vec<u8> {
+        let loader = [loader.as_bytes(), b"\0"].concat();
         let (header_len, head_len) = if wide { (56, 64) } else { (32, 52) };
         let interp_at = head_len + 3 * header_len;
-        let strings_at = interp_at + 16;
+        let strings_at = interp_at + loader.len();
         let dynamic_at = strings_at + strings.len();
-        let entries = [(1, 1u64), (1, 13), (29, 23), (15, 38), (5, 0x1000 + strings_at as u64)];
-        let entries = entries.into_iter().chain([(10, strings.len() as u64), (0, 0)]);
+        let table = [(DT_STRTAB, 0x1000 + strings_at as u64), (DT_STRSZ, strings.len() as u64), (DT_NULL, 0)];
+        let entries = entries.iter().copied().chain(table);
         let word = |value: u64| match wide {
             true => value.to_le_bytes().to_vec(),
             false => (value as u32).to_le_bytes().to_vec(),
@@ -316,9 +345,10 @@ mod tests {
         file[at_size] = header_len as u8;
         file[at_count] = 3;
         file.extend(header(PT_LOAD, 0, total));
-        file.extend(header(PT_INTERP, interp_at, 16));
+        let interp = if loader.len() > 1 { PT_INTERP } else { 0 };
+        file.extend(header(interp, interp_at, loader.len()));
         file.extend(header(PT_DYNAMIC, dynamic_at, dynamic.len()));
-        file.extend(b"/lib/ld-test.so\0");
+        file.extend(&loader);
         file.extend(strings);
         file.extend(dynamic);
         file
@@ -348,7 +378,6 @@ mod tests {
     fn every_cut_of_a_program_is_an_error() {
         for wide in [false, true] {
             let whole = sample(wide);
-            // The end of the dynamic section after its last entry that counts may be missing only together with the rest of it.
             assert!((4..whole.len()).all(|len| read(&whole[..len]).is_err()));
         }
     }

@@ -3,6 +3,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Output};
 
+use super::elf::tests::Sample;
 use super::*;
 use crate::object::{Entry, Node, TreeId, TreeSource};
 use crate::worktree::scan::fixture::TestStore;
@@ -234,4 +235,53 @@ fn a_missing_library_is_named_with_the_places_looked_at() {
     let HostError::LibraryMissing { library, searched, .. } = &error else { panic!("{error}") };
     assert_eq!(library.as_bytes(), elf.needed[0]);
     assert!(searched.iter().any(|path| path.ends_with(format!("usr/lib/{library}"))), "{error}");
+}
+
+#[test]
+fn libraries_of_libraries_are_found_as_the_loader_finds_them() {
+    let store = TestStore::new();
+    let host = store.host();
+    let put = |path: &str, bytes: &[u8]| {
+        let path = host.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, bytes).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    let sample = |wide, loader: &str, needed: &[&str], runpath: &str| {
+        Sample { wide, loader, needed, runpath, rpath: "" }.bytes()
+    };
+    // A program with its own directory of libraries; one of them is there for another processor first.
+    put(
+        "opt/app/bin/p",
+        &sample(true, "/lib64/ld-test.so", &["libone.so.1"], "$ORIGIN/../wrong:$ORIGIN/../lib"),
+    );
+    put("opt/app/wrong/libone.so.1", &sample(false, "", &[], ""));
+    put("opt/app/lib/libone.so.1.2", &sample(true, "", &["libtwo.so", "ld-test.so"], ""));
+    symlink("libone.so.1.2", host.join("opt/app/lib/libone.so.1")).unwrap();
+    put("usr/lib/libtwo.so", &sample(true, "", &["libone.so.1"], ""));
+    put("usr/lib64/ld-test.so", b"loader");
+    symlink("usr/lib64", host.join("lib64")).unwrap();
+    // The same for musl, whose C library is its loader.
+    put("bin/m", &sample(true, "/lib/ld-musl-x86_64.so.1", &["libc.musl-x86_64.so.1", "libm3.so"], ""));
+    put("lib/ld-musl-x86_64.so.1", b"loader");
+    put("etc/ld-musl-x86_64.path", b"/lib\n/srv/lib\n");
+    put("srv/lib/libm3.so", &sample(true, "", &[], ""));
+
+    let (_, _, root) = build_in(&store, &small_base(&host, &["/opt/app/bin/p", "m"]));
+    for path in [
+        "/opt/app/bin/p",
+        "/opt/app/lib/libone.so.1",
+        "/opt/app/lib/libone.so.1.2",
+        "/usr/lib/libtwo.so",
+        "/usr/lib64/ld-test.so",
+        "/lib64",
+        "/bin/m",
+        "/lib/ld-musl-x86_64.so.1",
+        "/etc/ld-musl-x86_64.path",
+        "/srv/lib/libm3.so",
+    ] {
+        store.entry(&root, path);
+    }
+    let wrong = TreePath::parse(b"/opt/app/wrong").unwrap();
+    assert_eq!(crate::object::entry_at(&store.store, &root, &wrong).unwrap(), None);
 }

@@ -9,22 +9,28 @@ use crate::object::{Draft, Entry, Meta, SourceError, Timestamp, TreeId, TreePath
 use crate::store::{Batch, Catalog, Layout, Located, Placed, Store};
 
 #[derive(Default)]
-struct MemoryCatalog(Mutex<(HashMap<[u8; 32], Located>, HashMap<u32, u64>)>);
+struct Known {
+    places: HashMap<[u8; 32], Located>,
+    ends: HashMap<u32, u64>,
+}
+
+#[derive(Default)]
+struct MemoryCatalog(Mutex<Known>);
 
 impl Catalog for MemoryCatalog {
     fn locate(&self, id: &[u8; 32]) -> Result<Option<Located>, SourceError> {
-        Ok(self.0.lock().unwrap().0.get(id).copied())
+        Ok(self.0.lock().unwrap().places.get(id).copied())
     }
 
     fn record(&self, segment: u32, end: u64, placed: &[Placed]) -> Result<(), SourceError> {
         let mut known = self.0.lock().unwrap();
-        known.0.extend(placed.iter().map(|placed| (placed.id, placed.located)));
-        known.1.insert(segment, end);
+        known.places.extend(placed.iter().map(|placed| (placed.id, placed.located)));
+        known.ends.insert(segment, end);
         Ok(())
     }
 
     fn known_until(&self, segment: u32) -> Result<u64, SourceError> {
-        Ok(self.0.lock().unwrap().1.get(&segment).copied().unwrap_or(0))
+        Ok(self.0.lock().unwrap().ends.get(&segment).copied().unwrap_or(0))
     }
 }
 

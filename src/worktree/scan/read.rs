@@ -35,7 +35,7 @@ pub struct FileReader<'b, 's> {
 enum Bytes {
     /// The first so many bytes of the buffer.
     Whole(usize),
-    Stream(BlobWriter),
+    Stream(Box<BlobWriter>),
 }
 
 impl<'b, 's> FileReader<'b, 's> {
@@ -65,7 +65,7 @@ impl<'b, 's> FileReader<'b, 's> {
             let meta = meta(&before);
             let (blob, size) = match bytes {
                 Bytes::Whole(len) => (self.batch.put_blob(&self.buffer[..len], Some(&meta))?, len as u64),
-                Bytes::Stream(writer) => self.batch.put_stream(writer, Some(&meta))?,
+                Bytes::Stream(writer) => self.batch.put_stream(*writer, Some(&meta))?,
             };
             return Ok(StoredFile { blob, size, meta });
         }
@@ -83,7 +83,7 @@ impl<'b, 's> FileReader<'b, 's> {
             writer.write_all(&self.buffer[..filled]).context("copy into the store", path)?;
             filled = fill(file, &mut self.buffer).context("read", path)?;
         }
-        Ok(Bytes::Stream(writer))
+        Ok(Bytes::Stream(Box::new(writer)))
     }
 }
 

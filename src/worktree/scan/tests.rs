@@ -286,7 +286,7 @@ fn what_the_caller_may_not_read_is_an_error_that_names_it() {
     let host = store.host();
     fs::create_dir_all(host.join("open")).unwrap();
     fs::write(host.join("open/shut"), "x").unwrap();
-    fs::set_permissions(host.join("open/shut"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(host.join("open/shut"), fs::Permissions::from_mode(0o0)).unwrap();
     fs::set_permissions(store.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let as_user = rustix::process::geteuid().is_root();
     if as_user {

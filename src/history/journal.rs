@@ -1,0 +1,170 @@
+//! What a change of refs is about to do, kept in the lock file while it is done.
+//!
+//! A process that is killed leaves Git's lock files, and an edit of several refs half done. Whoever takes the kernel's lock next
+//! finds the note, knows that its writer is dead, removes those lock files and finishes the edit.
+//!
+//! The note is text: a first line, then `who` and `why`, then per ref `ref OLD NEW NAME` (40 hex digits, zeros for
+//! "not there"), per other file that is locked `file NAME`, and `end`. One that does not end was never acted on.
+
+use std::cell::Cell;
+use std::fs::File;
+use std::io::Read as _;
+use std::os::unix::fs::FileExt as _;
+use std::time::Duration;
+
+use super::git::Step;
+use super::{Durability, EditError, Expected, History, HistoryError, RefEdit, RefName, Who, sync};
+use crate::object::CommitId;
+
+/// Opening must not wait for long; the next edit recovers as well.
+const RECOVERY_TRIES: usize = 4;
+
+const FIRST_LINE: &str = "treebox history edit 1";
+const NOTHING: CommitId = CommitId::from_bytes([0; 20]);
+
+/// The kernel's lock on the history, with the note in it. Both end when it is dropped.
+pub(super) struct Lock {
+    file: File,
+    keep: Cell<bool>,
+}
+
+/// A change that a dead process began.
+struct Note {
+    who: Who,
+    message: String,
+    refs: Vec<(String, Option<CommitId>, Option<CommitId>)>,
+    files: Vec<String>,
+}
+
+impl Lock {
+    /// Notes a change of refs, and of other files in the repository, before it begins.
+    ///
+    /// One ref changes at one instant, so only what several do must survive a power cut.
+    pub(super) fn note(
+        &self,
+        history: &History,
+        steps: &[Step],
+        files: &[&str],
+        message: &str,
+        who: &Who,
+    ) -> Result<(), HistoryError> {
+        let mut text = format!("{FIRST_LINE}\nwho {}\nwhy {message}\n", who.signature());
+        for step in steps {
+            let (old, new) = (step.old.commit().unwrap_or(NOTHING), step.new.unwrap_or(NOTHING));
+            text.push_str(&format!("ref {old} {new} {}\n", step.full));
+        }
+        for file in files {
+            text.push_str(&format!("file {file}\n"));
+        }
+        text.push_str("end\n");
+        let durable = steps.len() > 1 && history.durability() == Durability::Commit;
+        let written = self.file.set_len(0).and_then(|()| self.file.write_all_at(text.as_bytes(), 0));
+        let written = written.and_then(|()| if durable { self.file.sync_all() } else { Ok(()) });
+        written.map_err(|source| HistoryError::io("writing", &history.lock_path, source))
+    }
+}
+
+impl Lock {
+    /// Leaves the note for the next holder: the change failed when it had begun.
+    pub(super) fn keep_note(&self) {
+        self.keep.set(true);
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        if !self.keep.get() {
+            // A note that stays is acted on by the next holder, who will find everything done.
+            let _ = self.file.set_len(0);
+        }
+    }
+}
+
+impl History {
+    /// Takes the lock that every change of a ref happens under, and finishes what its last holder could not.
+    pub(super) fn lock(&self) -> Result<Lock, EditError> {
+        let mut file = sync::lock(&self.lock_path)
+            .map_err(|source| HistoryError::io("locking", &self.lock_path, source))?;
+        let mut text = String::new();
+        // What is not text is no note.
+        let _ = file.read_to_string(&mut text);
+        let lock = Lock { file, keep: Cell::new(false) };
+        if let Some(note) = parse(&text) {
+            self.finish(&lock, &note)?;
+        }
+        Ok(lock)
+    }
+
+    /// Finishes what a dead process began. Called when a history is opened: one look at the lock file.
+    pub(super) fn recover(&self) -> Result<(), EditError> {
+        for _ in 0..RECOVERY_TRIES {
+            if std::fs::metadata(&self.lock_path).map_or(0, |metadata| metadata.len()) == 0 {
+                return Ok(());
+            }
+            if sync::is_unlocked(&self.lock_path) {
+                return self.lock().map(drop);
+            }
+            // Held by a living process, which needs no help, or for an instant by a child that a program with threads is about to
+            // start: it has the lock until it executes.
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Ok(())
+    }
+
+    fn finish(&self, lock: &Lock, note: &Note) -> Result<(), EditError> {
+        let names = note.refs.iter().map(|(name, ..)| name).chain(&note.files);
+        for name in names {
+            // Nobody else's: while the dead one lived, stock git could not have made it.
+            let _ = std::fs::remove_file(sync::lock_path(&self.directory.join(name)));
+        }
+        let git = self.git.local();
+        let mut moved = false;
+        let mut left = Vec::new();
+        for (full, old, new) in &note.refs {
+            let found = git.find(full).ok().flatten().map(|value| value.commit);
+            moved |= found == *new;
+            if found == *old
+                && let Some(name) = RefName::from_full(full)
+            {
+                left.push(RefEdit { name, expected: old.map_or(Expected::Absent, Expected::Is), new: *new });
+            }
+        }
+        // None moved: it is as if nothing had begun. Otherwise the others follow.
+        if moved && !left.is_empty() {
+            self.edit_locked(lock, &left, &note.message, &note.who, true)?;
+        }
+        Ok(())
+    }
+}
+
+fn parse(text: &str) -> Option<Note> {
+    let text = text.strip_suffix("end\n")?;
+    let mut lines = text.lines();
+    if lines.next()? != FIRST_LINE {
+        return None;
+    }
+    let (name, rest) = lines.next()?.strip_prefix("who ")?.split_once(" <")?;
+    let (email, time) = rest.split_once("> ")?;
+    let who = Who {
+        name: name.to_owned(),
+        email: email.to_owned(),
+        time_seconds: time.split(' ').next()?.parse().ok()?,
+    };
+    let message = lines.next()?.strip_prefix("why ")?.to_owned();
+    let mut note = Note { who, message, refs: Vec::new(), files: Vec::new() };
+    for line in lines {
+        if let Some(file) = line.strip_prefix("file ") {
+            // Only names that are written above; a note must not make anybody remove other files.
+            note.files.extend(["HEAD", "packed-refs"].contains(&file).then(|| file.to_owned()));
+            continue;
+        }
+        let mut words = line.strip_prefix("ref ")?.splitn(3, ' ');
+        let mut id = || Some(words.next()?.parse::<CommitId>().ok()).flatten();
+        let (old, new) = (id()?, id()?);
+        let full = words.next()?;
+        RefName::from_full(full)?;
+        let some = |id: CommitId| (id != NOTHING).then_some(id);
+        note.refs.push((full.to_owned(), some(old), some(new)));
+    }
+    Some(note)
+}
