@@ -1,0 +1,7 @@
+//! Every integration test of treebox, in one program.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod format;
+mod house;
+mod sandbox;
