@@ -23,8 +23,13 @@ fn main() -> treebox::Result<()> {
 
     // Three different commands on that child see the same number, and not each other.
     for letter in ["A", "B", "C"] {
-        let outcome = child.run(&Command::shell(format!("echo {letter} >> /random.txt; tr '\\n' ' ' < /random.txt")))?;
-        println!("{letter}       {} sees {}", outcome.state.expect("kept").id().short(), String::from_utf8_lossy(&outcome.stdout));
+        let outcome = child
+            .run(&Command::shell(format!("echo {letter} >> /random.txt; tr '\\n' ' ' < /random.txt")))?;
+        println!(
+            "{letter}       {} sees {}",
+            outcome.state.expect("kept").id().short(),
+            String::from_utf8_lossy(&outcome.stdout)
+        );
     }
     std::fs::remove_dir_all(&store).ok();
     Ok(())

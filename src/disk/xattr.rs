@@ -36,7 +36,12 @@ pub fn read_xattrs(path: &Path) -> Result<XattrRead, DiskError> {
         match rustix::fs::lgetxattr(path, name, &mut value[..]) {
             Ok(len) => value.truncate(len),
             // Gone since the listing, or of a kind that only its own namespace may read.
-            Err(rustix::io::Errno::NODATA | rustix::io::Errno::PERM | rustix::io::Errno::ACCESS | rustix::io::Errno::NOTSUP) => continue,
+            Err(
+                rustix::io::Errno::NODATA
+                | rustix::io::Errno::PERM
+                | rustix::io::Errno::ACCESS
+                | rustix::io::Errno::NOTSUP,
+            ) => continue,
             Err(errno) => return Err(DiskError::new("read extended attributes of", path, errno)),
         }
         read.push((name.to_vec(), value));
