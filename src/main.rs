@@ -1,5 +1,8 @@
-//! The `treebox` executable.
+//! The `treebox` program: the command line, or the worker when it was started as one.
 
-fn main() {
+mod cli;
+
+fn main() -> std::process::ExitCode {
     treebox::worker::hook();
+    cli::main()
 }

@@ -20,10 +20,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::core::Core;
-pub use super::live::{Killer, Running};
+pub use super::live::Running;
 pub use super::prepared::Prepared;
 pub use super::state::State;
-use super::*;
+use super::{
+    BlobReader, Change, Command, CommitDetail, CommitId, CommitInfo, Committed, CopySource, EngineOptions,
+    Finding, Head, Image, ImportSource, Imported, Listed, LiveInput, LogQuery, Ref, ReflogLine, Result, Sink,
+    StateId, Step, Target, TreePath, Written,
+};
 
 /// An open store with everything that can be done in it. Cheap to clone; every clone is the same engine.
 #[derive(Clone)]

@@ -139,13 +139,15 @@ impl Core {
 
     fn plan(&self, session: &Session, resolved: &Resolved, stack: &Stack, scratch: &Scratch) -> Result<Plan> {
         let dirs = run_dirs(scratch);
-        let lowers = self.lower_paths(stack)?;
+        let mut lowers = self.lower_paths(stack);
         let options = self.build_options(self.worker()?.identity());
         let data_lower = options.redirects.then(|| options.objects.clone());
+        self.make_upper(session, resolved, &dirs, options)?;
         let upper = if resolved.spec.read_only {
+            // Without an upper directory an overlay needs a second lower: the empty one that would have been the upper.
+            lowers.insert(0, dirs.upper);
             None
         } else {
-            self.make_upper(session, resolved, &dirs, options)?;
             Some(Upper { upper: dirs.upper, work: dirs.work })
         };
         let spec = &resolved.spec;

@@ -7,12 +7,12 @@ use std::path::PathBuf;
 
 use super::core::{Core, mapped_ids, now_ms};
 use super::error::Result;
-use crate::disk::{Scratch, create_dir_all_private};
+use crate::disk::Scratch;
 use crate::index::LayerRecord;
-use crate::object::TreeId;
+use crate::object::{Entry, Meta, Name, Node, SourceError, Timestamp, TreeId, TreeSource};
 use crate::sandbox::Identity;
 use crate::worker::Session;
-use crate::worktree::layer::{BuildOptions, plan_delta, plan_whole};
+use crate::worktree::layer::{BuildOptions, LayerEntry, LayerNode, plan_delta, plan_whole};
 
 /// The most lowers of an overlay: each costs a missing-name lookup about 2 µs.
 pub(super) const MAX_STACK: usize = 8;
@@ -20,8 +20,8 @@ pub(super) const MAX_STACK: usize = 8;
 /// How old a layer's last use must be before a new one is noted.
 const TOUCH_AFTER_MS: i64 = 60_000;
 
-/// Holds empty `/proc`, `/dev` and `/sys` below every stack, so that mount points never have to be made in a state.
-const STUB: &str = "stub";
+/// Directories that a sandbox mounts on: every stack shows them, so that nothing has to be made in a state.
+const MOUNT_POINTS: [&[u8]; 3] = [b"dev", b"proc", b"sys"];
 
 /// The lowers of a tree by name, top first.
 #[derive(Debug, Clone)]
@@ -49,16 +49,10 @@ impl Core {
         Ok(Stack { names })
     }
 
-    /// Paths of the lowers, top first, with the stub at the bottom.
-    pub(super) fn lower_paths(&self, stack: &Stack) -> Result<Vec<PathBuf>> {
+    /// Paths of the lowers, top first.
+    pub(super) fn lower_paths(&self, stack: &Stack) -> Vec<PathBuf> {
         let layers = self.layout().layers();
-        let stub = layers.join(STUB);
-        if !stub.join("sys").is_dir() {
-            for name in ["proc", "dev", "sys"] {
-                create_dir_all_private(&stub.join(name))?;
-            }
-        }
-        Ok(stack.names.iter().map(|name| layers.join(name)).chain([stub]).collect())
+        stack.names.iter().map(|name| layers.join(name)).collect()
     }
 
     /// Enters a run's upper directory, which is a layer by now, as the layer of the tree it led to.
@@ -136,21 +130,26 @@ impl Core {
         let scratch = Scratch::new(&self.layout().tmp())?;
         let name = self.layer_name(&tree, &scratch);
         let dir = scratch.path().join("layer");
-        let options = self.build_options(self.worker()?.identity());
+        let mut options = self.build_options(self.worker()?.identity());
+        // Linux 6.18 follows redirects in the lowest layer only, and elsewhere refuses with EPERM.
+        options.redirects &= below.is_none();
         let root = self.store.root(&tree)?;
         let store = &self.store;
         let built = session.build_layer::<super::error::Error>(&dir, options, |upload| {
             let mut failed = None;
-            let mut emit = |entry| match upload.add(entry) {
-                Ok(()) => Ok(()),
-                Err(error) => {
-                    failed = Some(error);
-                    Err(crate::object::SourceError("the worker is gone".into()))
+            let mut emit = |entry: LayerEntry| {
+                if entry.node == LayerNode::Whiteout && MOUNT_POINTS.contains(&entry.path.as_slice()) {
+                    return Ok(());
                 }
+                upload.add(entry).map_err(|error| {
+                    failed = Some(error);
+                    SourceError("the worker is gone".into())
+                })
             };
             let planned = match &below {
                 Some((hint, _)) => plan_delta(store, &store.root(hint)?, &root, &mut emit),
-                None => plan_whole(store, &root, &mut emit),
+                None => plan_whole(store, &root, &mut emit)
+                    .and_then(|()| missing_mount_points(store, &root)?.into_iter().try_for_each(&mut emit)),
             };
             match failed {
                 Some(error) => Err(error.into()),
@@ -216,4 +215,20 @@ impl Core {
         self.index.put_layer(&joined)?;
         Ok(joined)
     }
+}
+
+/// Empty directories for the mount points that a file system lacks.
+fn missing_mount_points(source: &dyn TreeSource, root: &Entry) -> Result<Vec<LayerEntry>, SourceError> {
+    let Node::Directory { tree, .. } = &root.node else { return Ok(Vec::new()) };
+    let tree = source.tree(tree)?;
+    let lacks = |name: &&[u8]| !Name::new(name).is_ok_and(|name| tree.get(&name).is_some());
+    Ok(MOUNT_POINTS
+        .into_iter()
+        .filter(lacks)
+        .map(|name| LayerEntry {
+            path: name.to_vec(),
+            meta: Meta::root_owned(0o755, Timestamp::default()),
+            node: LayerNode::Directory { opaque: false },
+        })
+        .collect())
 }

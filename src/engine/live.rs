@@ -48,15 +48,20 @@ impl std::fmt::Debug for Running {
     }
 }
 
+/// Starts a command whatever is remembered of it.
+pub(super) fn begin(state: &State, command: &Command, sink: Sink) -> Result<(Execution, Option<File>)> {
+    let core = &state.core;
+    core.learn_root_mode()?;
+    let resolved = core.resolve_command(state, command)?;
+    core.begin(state, command, resolved, Some(sink))
+}
+
 impl Running {
     pub(super) fn start(state: &State, command: &Command) -> Result<Self> {
-        let core = &state.core;
-        core.learn_root_mode()?;
-        let resolved = core.resolve_command(state, command)?;
         let (sender, output): (SyncSender<(Stream, Vec<u8>)>, _) = sync_channel(MAX_WAITING_CHUNKS);
         // A reader that is gone is no reason to stop the command.
         let sink: Sink = Arc::new(move |stream, bytes: &[u8]| drop(sender.send((stream, bytes.to_vec()))));
-        let (execution, stdin) = core.begin(state, command, resolved, Some(sink))?;
+        let (execution, stdin) = begin(state, command, sink)?;
         Ok(Self { execution, stdin, output })
     }
 

@@ -13,6 +13,7 @@ mod core;
 mod doctor;
 mod error;
 mod execute;
+mod face;
 mod images;
 mod layers;
 mod live;
@@ -39,6 +40,8 @@ pub use crate::sandbox::IdentityChoice;
 pub use crate::store::BlobReader;
 pub use command::{Command, DEFAULT_MAX_OUTPUT_BYTES, Reuse, Stdin};
 pub use error::{Error, ErrorKind, Result};
+pub use face::{Branch, Engine, Prepared, Running, State};
+pub use live::Killer;
 pub use outcome::{ChangeCounts, Outcome, Resources};
 pub use types::{
     Change, ChangeKind, CommitDetail, CommitInfo, Committed, CopySource, EngineOptions, Finding, Head, Image,

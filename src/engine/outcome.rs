@@ -33,13 +33,13 @@ pub struct ChangeCounts {
 
 /// What came of a run.
 #[derive(Debug, Clone)]
-pub struct Outcome {
+pub struct Outcome<S = State> {
     /// The resulting state; the parent when nothing changed, `None` for a disposable run.
-    pub state: Option<State>,
+    pub state: Option<S>,
     /// The root tree of the resulting state.
     pub tree: Option<TreeId>,
     /// The state it ran on.
-    pub parent: State,
+    pub parent: S,
     /// The key it is remembered under; `None` for a disposable run or one whose input was piped.
     pub key: Option<RunKey>,
     /// Whether the state differs from the parent.
@@ -66,7 +66,33 @@ pub struct Outcome {
     pub changes: ChangeCounts,
 }
 
-impl Outcome {
+impl<S> Outcome<S> {
+    /// The same outcome with other handles.
+    pub(super) fn map<T>(self, wrap: impl Fn(S) -> T) -> Outcome<T> {
+        Outcome {
+            state: self.state.map(&wrap),
+            parent: wrap(self.parent),
+            tree: self.tree,
+            key: self.key,
+            changed: self.changed,
+            reused: self.reused,
+            exit_code: self.exit_code,
+            signal: self.signal,
+            timed_out: self.timed_out,
+            stdout: self.stdout,
+            stderr: self.stderr,
+            truncated: self.truncated,
+            duration: self.duration,
+            resources: self.resources,
+            changes: self.changes,
+        }
+    }
+
+    /// The resulting state, or else the one it ran on: the one to go on from.
+    pub fn state(&self) -> &S {
+        self.state.as_ref().unwrap_or(&self.parent)
+    }
+
     /// Whether it exited 0, by itself and in time.
     pub fn success(&self) -> bool {
         self.exit_code == Some(0) && !self.timed_out

@@ -78,9 +78,9 @@ pub enum ImportSource {
 
 /// An image that was brought in.
 #[derive(Debug, Clone)]
-pub struct Imported {
+pub struct Imported<S = State> {
     /// Its state.
-    pub state: State,
+    pub state: S,
     /// The name it got.
     pub name: String,
     /// Entries in its tree.
@@ -233,9 +233,9 @@ pub enum CopySource<'r> {
 
 /// A commit that was made without a run.
 #[derive(Debug, Clone)]
-pub struct Committed {
+pub struct Committed<S = State> {
     /// The new state; the parent when nothing changed.
-    pub state: State,
+    pub state: S,
     /// The commit the branch is at now.
     pub commit: CommitId,
     /// Whether anything changed.
@@ -270,9 +270,9 @@ pub struct Target {
 
 /// What came of a step.
 #[derive(Debug, Clone)]
-pub struct Step {
+pub struct Step<S = State> {
     /// What came of the run.
-    pub outcome: Outcome,
+    pub outcome: Outcome<S>,
     /// The commit of the result, when something names it.
     pub commit: Option<CommitId>,
     /// The branch that is at the result.

@@ -318,7 +318,8 @@ impl Layers {
 
     fn steps(&self, data_lower: Option<PathBuf>) -> Result<Vec<Step>, LaunchError> {
         let rootfs = Rootfs::Overlay {
-            lowers: vec![self.dir.join("lower"), self.dir.join("stub")],
+            // Redirects are followed in the lowest layer only.
+            lowers: vec![self.dir.join("stub"), self.dir.join("lower")],
             data_lower,
             upper: Some(Upper { upper: self.upper.clone(), work: self.dir.join("work") }),
         };

@@ -109,7 +109,10 @@ impl<'s> Batch<'s> {
             file.write_all(bytes)?;
             dress(&file, meta)
         });
-        written.map_err(|error| self.unclaim(&id, DiskError::new("write", &path, error)))
+        written.map_err(|error| {
+            let _ = std::fs::remove_file(&path);
+            self.unclaim(&id, DiskError::new("write", &path, error))
+        })
     }
 
     /// Starts a blob whose bytes arrive as a stream.

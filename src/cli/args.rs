@@ -1,0 +1,77 @@
+//! What can be typed: the global options and the list of verbs. Each verb's own options stand in its file.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use super::{
+    branch, cat, checkout, completions, cp, diff, images, import, log, ls, reflog, reset, run, show, switch,
+    tag,
+};
+
+/// Container file systems with a Git-like history: run a command once, branch from that exact file system as often as
+/// you like.
+///
+/// REV is Git's revision syntax over branches, tags, image names, state ids and commit ids; REV:/path is a file in it.
+#[derive(Debug, Parser)]
+#[command(name = "treebox", version, max_term_width = 100, disable_help_subcommand = true)]
+pub(super) struct Cli {
+    #[command(flatten)]
+    pub(super) global: Global,
+    #[command(subcommand)]
+    pub(super) verb: Verb,
+}
+
+/// Options that every verb has, before or after it.
+#[derive(Debug, clap::Args)]
+pub(super) struct Global {
+    /// The store's directory [default: $TREEBOX_STORE, else $XDG_DATA_HOME/treebox]
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Global options")]
+    pub(super) store: Option<PathBuf>,
+    /// Give one JSON document on stdout; JSON Lines where it lists
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub(super) json: bool,
+    /// Print nothing but results
+    #[arg(short, long, global = true, help_heading = "Global options")]
+    pub(super) quiet: bool,
+    /// Say more
+    #[arg(short, long, global = true, help_heading = "Global options")]
+    pub(super) verbose: bool,
+    /// When to use colours; auto honours NO_COLOR
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", help_heading = "Global options")]
+    pub(super) color: When,
+}
+
+/// When to use colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum When {
+    /// On a terminal
+    Auto,
+    Always,
+    Never,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(super) enum Verb {
+    Import(import::Args),
+    Images(images::Args),
+    Run(Box<run::Args>),
+    Branch(branch::Args),
+    Tag(tag::Args),
+    Switch(switch::Args),
+    Checkout(checkout::Args),
+    /// Show HEAD: its branch, its state and what that came from
+    Status,
+    Log(log::Args),
+    Show(show::Args),
+    Diff(diff::Args),
+    Ls(ls::Args),
+    Cat(cat::Args),
+    Cp(cp::Args),
+    Reset(reset::Args),
+    Reflog(reflog::Args),
+    /// Say what this machine allows, and the fix for what it does not; exit 1 if commands cannot run
+    Doctor,
+    Completions(completions::Args),
+}

@@ -1,0 +1,69 @@
+//! `treebox import`: an image, a root file system, a directory or the host's own programs become a state.
+
+use serde::Serialize;
+use treebox::ImportSource;
+
+use super::exit::{Exit, Failure};
+use super::{Context, records, text};
+
+/// Bring in an image, a root file system or the host's own programs; prints the state id
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// oci:DIR[:TAG], oci-archive:FILE, docker-archive:FILE[:NAME], tar:FILE, dir:DIR, host[:PROGRAM,…], or a bare path
+    source: String,
+    /// What to call it [default: the image's own tag, else the name of the file]
+    #[arg(long)]
+    name: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Record<'a> {
+    state: String,
+    commit: Option<String>,
+    name: &'a str,
+    entries: u64,
+    size: u64,
+    skipped: Vec<records::Skipped<'a>>,
+}
+
+pub(super) fn perform(args: &Args, context: &mut Context) -> Result<Exit, Failure> {
+    let source = ImportSource::parse(&args.source)?;
+    let engine = context.engine()?;
+    let imported = engine.import(&source, args.name.as_deref())?;
+    let out = &mut context.out;
+    if out.json() {
+        out.record(&Record {
+            state: imported.state.id().to_string(),
+            commit: imported.state.commit().map(|id| id.to_string()),
+            name: &imported.name,
+            entries: imported.entries,
+            size: imported.size_bytes,
+            skipped: records::skipped(&imported.skipped),
+        })?;
+    } else {
+        writeln!(out, "{}", imported.state.id())?;
+        out.note(format_args!(
+            "{}: {}, {}{}",
+            imported.name,
+            text::count(imported.entries, "entry", "entries"),
+            text::size(imported.size_bytes),
+            left_out(&imported.skipped, out.verbose()),
+        ));
+    }
+    Ok(Exit::DONE)
+}
+
+/// What is to be said of skipped paths: the first few, all with `-v`.
+pub(super) fn left_out(skipped: &[(String, String)], all: bool) -> String {
+    const SHOWN: usize = 3;
+    if skipped.is_empty() {
+        return String::new();
+    }
+    let shown = if all { skipped.len() } else { SHOWN };
+    let mut named: Vec<_> =
+        skipped.iter().take(shown).map(|(path, reason)| format!("{path} ({reason})")).collect();
+    if skipped.len() > shown {
+        named.push("…".to_owned());
+    }
+    format!("; {} left out: {}", skipped.len(), named.join(", "))
+}

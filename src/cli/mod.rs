@@ -1,0 +1,108 @@
+//! The command line: arguments, text, exit codes and JSON.
+//!
+//! One file per verb. [`args`] holds what can be typed, [`output`] is the one place that writes to stdout and stderr,
+//! [`exit`] the one that turns errors into exit codes and hints, [`records`] has the shapes of `--json`.
+//!
+//! This room sees the public API alone. It never opens a file of the store, never decides what is remembered, and does
+//! no work before the arguments are parsed: help and completions open no store.
+//!
+//! # Compatibility
+//! Names, options, exit codes and JSON fields are a contract with scripts; the words of a text are not.
+
+mod args;
+mod branch;
+mod cat;
+mod checkout;
+mod completions;
+mod cp;
+mod diff;
+mod doctor;
+mod exit;
+mod graph;
+mod images;
+mod import;
+mod log;
+mod ls;
+mod output;
+mod records;
+mod reflog;
+mod reset;
+mod rev_path;
+mod run;
+mod show;
+mod status;
+mod switch;
+mod tag;
+mod text;
+mod time;
+mod values;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use treebox::EngineOptions;
+use treebox::blocking::Engine;
+
+use args::{Cli, Global, Verb};
+use exit::{Exit, Failure};
+use output::Output;
+
+/// What a verb has at hand: the options that every verb has, and the output.
+struct Context {
+    global: Global,
+    out: Output,
+}
+
+impl Context {
+    /// Opens the store; verbs that need none never call this.
+    fn engine(&self) -> Result<Engine, Failure> {
+        let options = match &self.global.store {
+            Some(dir) => EngineOptions::at(dir),
+            None => EngineOptions::from_env()?,
+        };
+        Ok(Engine::open(options)?)
+    }
+}
+
+/// Parses the arguments, performs the verb, and says how it went.
+pub(crate) fn main() -> ExitCode {
+    exit::report_panics_as_bugs();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return exit::not_parsed(&error),
+    };
+    let mut context = Context { out: Output::new(&cli.global), global: cli.global };
+    let done = catch_unwind(AssertUnwindSafe(|| perform(cli.verb, &mut context)));
+    match done {
+        Ok(result) => {
+            let flushed = context.out.flush();
+            exit::conclude(result.and_then(|exit| flushed.map(|()| exit)), &context.out)
+        }
+        // The hook has told it.
+        Err(_) => Exit::FAILED.into(),
+    }
+}
+
+fn perform(verb: Verb, context: &mut Context) -> Result<Exit, Failure> {
+    match verb {
+        Verb::Import(args) => import::perform(&args, context),
+        Verb::Images(args) => images::perform(&args, context),
+        Verb::Run(args) => run::perform(*args, context),
+        Verb::Branch(args) => branch::perform(&args, context),
+        Verb::Tag(args) => tag::perform(&args, context),
+        Verb::Switch(args) => switch::perform(&args, context),
+        Verb::Checkout(args) => checkout::perform(&args, context),
+        Verb::Status => status::perform(context),
+        Verb::Log(args) => log::perform(&args, context),
+        Verb::Show(args) => show::perform(&args, context),
+        Verb::Diff(args) => diff::perform(&args, context),
+        Verb::Ls(args) => ls::perform(&args, context),
+        Verb::Cat(args) => cat::perform(&args, context),
+        Verb::Cp(args) => cp::perform(&args, context),
+        Verb::Reset(args) => reset::perform(&args, context),
+        Verb::Reflog(args) => reflog::perform(&args, context),
+        Verb::Doctor => doctor::perform(context),
+        Verb::Completions(args) => completions::perform(&args, context),
+    }
+}

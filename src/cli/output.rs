@@ -1,0 +1,160 @@
+//! The one place that writes: results to stdout, comments and errors to stderr.
+//!
+//! Whether there are colours, whether names are escaped and what a failed write means is decided here once.
+
+use std::fmt;
+use std::io::{self, BufWriter, IsTerminal as _, Stdout, Write};
+
+use anstyle::{AnsiColor, Style};
+use serde::Serialize;
+
+use super::args::{Global, When};
+use super::exit::Failure;
+use super::text;
+
+pub(super) const ID: Style = AnsiColor::Yellow.on_default();
+pub(super) const ADDED: Style = AnsiColor::Green.on_default();
+pub(super) const MODIFIED: Style = AnsiColor::Yellow.on_default();
+pub(super) const DELETED: Style = AnsiColor::Red.on_default();
+pub(super) const CURRENT: Style = AnsiColor::Green.on_default();
+pub(super) const PLAIN: Style = Style::new();
+pub(super) const REFS: Style = AnsiColor::Cyan.on_default();
+const WRONG: Style = AnsiColor::Red.on_default().bold();
+
+/// Where results go and how they look.
+pub(super) struct Output {
+    stdout: BufWriter<Stdout>,
+    first_error: Option<io::Error>,
+    json: bool,
+    quiet: bool,
+    verbose: bool,
+    coloured: bool,
+    coloured_errors: bool,
+    terminal: bool,
+}
+
+/// Text in a colour, or plain.
+pub(super) struct Painted<T>(Option<Style>, T);
+
+impl<T: fmt::Display> fmt::Display for Painted<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(style) => write!(f, "{style}{}{style:#}", self.1),
+            None => self.1.fmt(f),
+        }
+    }
+}
+
+fn colours(when: When, stream: &impl anstream::stream::RawStream) -> bool {
+    match when {
+        When::Always => true,
+        When::Never => false,
+        When::Auto => anstream::AutoStream::choice(stream) != anstream::ColorChoice::Never,
+    }
+}
+
+impl Output {
+    pub(super) fn new(global: &Global) -> Self {
+        let stdout = io::stdout();
+        Self {
+            first_error: None,
+            json: global.json,
+            quiet: global.quiet,
+            verbose: global.verbose,
+            coloured: !global.json && colours(global.color, &stdout),
+            coloured_errors: colours(global.color, &io::stderr()),
+            terminal: stdout.is_terminal(),
+            stdout: BufWriter::with_capacity(64 * 1024, stdout),
+        }
+    }
+
+    pub(super) fn json(&self) -> bool {
+        self.json
+    }
+
+    pub(super) fn verbose(&self) -> bool {
+        self.verbose
+    }
+
+    /// A piece of text in a colour, if there are colours.
+    pub(super) fn paint<T: fmt::Display>(&self, style: Style, text: T) -> Painted<T> {
+        Painted(self.coloured.then_some(style), text)
+    }
+
+    /// So that `write!(out, …)?` works, with the failure of this program.
+    pub(super) fn write_fmt(&mut self, args: fmt::Arguments<'_>) -> Result<(), Failure> {
+        self.stdout.write_fmt(args).map_err(Failure::Output)
+    }
+
+    /// Bytes as they are.
+    pub(super) fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        self.stdout.write_all(bytes).map_err(Failure::Output)
+    }
+
+    /// A file name or a command: escaped on a terminal, as it is when piped.
+    pub(super) fn name(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        if self.terminal { self.bytes(text::escaped(bytes, false).as_bytes()) } else { self.bytes(bytes) }
+    }
+
+    /// Text of several lines: escaped on a terminal but for newline and tab.
+    pub(super) fn block(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        if self.terminal { self.bytes(text::escaped(bytes, true).as_bytes()) } else { self.bytes(bytes) }
+    }
+
+    /// One JSON document on one line.
+    pub(super) fn record(&mut self, record: &impl Serialize) -> Result<(), Failure> {
+        serde_json::to_writer(&mut self.stdout, record).map_err(|error| Failure::Output(error.into()))?;
+        self.bytes(b"\n")
+    }
+
+    /// A line of comment on stderr, not with `-q`.
+    pub(super) fn note(&self, message: impl fmt::Display) {
+        if !self.quiet {
+            // Where comments cannot be written nobody misses them.
+            let _ = writeln!(io::stderr(), "treebox: {}", one_line(&message.to_string()));
+        }
+    }
+
+    /// Lets the engine write results; [`Output::check`] tells afterwards whether it was the writing that failed.
+    pub(super) fn writer(&mut self) -> &mut dyn Write {
+        self
+    }
+
+    /// Whose fault a failure was: of the engine, or of stdout.
+    pub(super) fn check<T>(&mut self, result: treebox::Result<T>) -> Result<T, Failure> {
+        match self.first_error.take() {
+            Some(error) => Err(Failure::Output(error)),
+            None => Ok(result?),
+        }
+    }
+
+    pub(super) fn flush(&mut self) -> Result<(), Failure> {
+        self.stdout.flush().map_err(Failure::Output)
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stdout.write(bytes).inspect_err(|error| self.first_error = Some(error.kind().into()))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stdout.flush().inspect_err(|error| self.first_error = Some(error.kind().into()))
+    }
+}
+
+/// A message without line breaks and control characters, so that it is one line and no more.
+pub(super) fn one_line(message: &str) -> String {
+    text::escaped(message.trim_end().replace('\n', " ").as_bytes(), false)
+}
+
+/// The one line of an error, and the one line that helps.
+pub(super) fn complain(message: &str, hint: Option<&str>, out: &Output) {
+    let style = out.coloured_errors.then_some(WRONG);
+    let mut stderr = io::stderr();
+    // There is no place left to complain that complaining failed.
+    let _ = writeln!(stderr, "{} {}", Painted(style, "treebox:"), one_line(message));
+    if let Some(hint) = hint {
+        let _ = writeln!(stderr, "hint: {}", one_line(hint));
+    }
+}

@@ -1,0 +1,139 @@
+//! What can be typed behind `treebox run`.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use clap::{ArgAction, ValueEnum};
+
+use crate::cli::values::{self, CopyPair};
+
+/// Run a command on a state; a result that changed the file system becomes a commit
+///
+/// Without --from it starts from HEAD, or from the tip of --branch, and that branch moves to the result. With --from alone no
+/// branch moves: the result is usable by its id. With both, the branch is made at the result.
+///
+/// Exits with the command's own code; 124 timed out, 125 treebox failed, 126 cannot be executed, 127 not found.
+#[derive(Debug, clap::Args)]
+#[command(override_usage = "treebox run [OPTIONS] -c TEXT\n       treebox run [OPTIONS] -- CMD [ARG…]")]
+pub(in crate::cli) struct Args {
+    /// Start from this revision [default: HEAD, or the tip of --branch]
+    #[arg(long, value_name = "REV")]
+    pub(super) from: Option<String>,
+    /// Move this branch to the result; made if it is not there
+    #[arg(long, value_name = "NAME")]
+    pub(super) branch: Option<String>,
+    /// Move --branch even if it is somewhere else
+    #[arg(long, requires = "branch")]
+    pub(super) force: bool,
+    /// Tag the result
+    #[arg(long, value_name = "NAME", conflicts_with = "disposable")]
+    pub(super) tag: Option<String>,
+    /// Leave no state and remember nothing: only output and exit code
+    #[arg(long)]
+    pub(super) disposable: bool,
+    /// Use a remembered run: auto if it changed files, always if it exited 0, never
+    #[arg(long, value_enum, default_value = "auto", value_name = "WHEN")]
+    pub(super) reuse: ReuseChoice,
+    /// Run even if the result is remembered; the same as --reuse never
+    #[arg(long, conflicts_with = "reuse")]
+    pub(super) fresh: bool,
+    /// Set an environment variable; KEY alone takes the host's value
+    #[arg(short, long, value_name = "KEY[=VALUE]", value_parser = values::env)]
+    pub(super) env: Vec<(String, Option<String>)>,
+    /// Working directory
+    #[arg(short, long, value_name = "PATH")]
+    pub(super) workdir: Option<String>,
+    /// User, as name or id, with :GROUP if wanted; looked up inside the state
+    #[arg(short, long, value_name = "USER")]
+    pub(super) user: Option<String>,
+    /// Host name inside
+    #[arg(long, value_name = "NAME")]
+    pub(super) hostname: Option<String>,
+    /// Pass standard input; it is empty otherwise
+    #[arg(short, long)]
+    pub(super) interactive: bool,
+    /// Kill everything after this time, such as 30s or 1h30m
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    pub(super) timeout: Option<Duration>,
+    /// What can be reached
+    #[arg(long, value_enum, default_value = "none", value_name = "NETWORK")]
+    pub(super) network: NetworkChoice,
+    /// Place a host file or directory in the state before the run
+    #[arg(long, value_name = "SRC:DEST", value_parser = values::copy_pair)]
+    pub(super) copy: Vec<CopyPair>,
+    /// Refuse changes of the root file system
+    #[arg(long)]
+    pub(super) read_only: bool,
+    /// Keep the environment given here in the state
+    #[arg(long)]
+    pub(super) keep_env: bool,
+    /// Keep the working directory given here in the state
+    #[arg(long)]
+    pub(super) keep_workdir: bool,
+    /// Clamp modification times to this many seconds since 1970 [default: $SOURCE_DATE_EPOCH, else none]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
+    pub(super) epoch: Option<i64>,
+    /// Move the branch even when the command fails
+    #[arg(long)]
+    pub(super) keep_failed: bool,
+    /// Keep at most so many bytes of each output stream [default: 16M]
+    #[arg(long, value_name = "BYTES", value_parser = values::size)]
+    pub(super) max_output: Option<u64>,
+    /// Text for /bin/sh -c
+    #[arg(short = 'c', value_name = "TEXT", conflicts_with = "argv", allow_hyphen_values = true)]
+    pub(super) text: Option<String>,
+    /// The command and its arguments
+    #[arg(value_name = "CMD", trailing_var_arg = true)]
+    pub(super) argv: Vec<OsString>,
+    #[command(flatten)]
+    pub(super) later: Later,
+}
+
+/// Options that a later version brings: known, so that they are refused clearly and never ignored.
+#[derive(Debug, clap::Args)]
+pub(super) struct Later {
+    #[arg(short, long, hide = true)]
+    pub(super) tty: bool,
+    #[arg(long, hide = true, action = ArgAction::Append)]
+    pub(super) mount: Vec<String>,
+    #[arg(long, hide = true, allow_hyphen_values = true)]
+    pub(super) memory: Option<String>,
+    #[arg(long, hide = true, allow_hyphen_values = true)]
+    pub(super) cpus: Option<String>,
+    #[arg(long, hide = true, allow_hyphen_values = true)]
+    pub(super) pids: Option<String>,
+}
+
+impl Later {
+    /// The first option that is not supported yet.
+    pub(super) fn named(&self) -> Option<&'static str> {
+        [
+            (self.tty, "-t/--tty"),
+            (!self.mount.is_empty(), "--mount"),
+            (self.memory.is_some(), "--memory"),
+            (self.cpus.is_some(), "--cpus"),
+            (self.pids.is_some(), "--pids"),
+        ]
+        .into_iter()
+        .find_map(|(given, name)| given.then_some(name))
+    }
+}
+
+/// When a remembered run is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum ReuseChoice {
+    Auto,
+    Always,
+    Never,
+}
+
+/// What can be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum NetworkChoice {
+    /// Only a loopback interface
+    None,
+    /// The host's network
+    Host,
+    #[value(hide = true)]
+    Private,
+}

@@ -1,0 +1,96 @@
+//! Signals that are meant for the command: Ctrl-C, termination, hang-up.
+//!
+//! They are blocked in the whole process and taken by one thread, so no handler runs in the middle of anything. The first
+//! goes to the command, the second kills it; treebox then ends as the command did. A third ends treebox itself, which is
+//! safe at any instant: what is half-made is swept at the next start.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use nix::sys::signal::{SigSet, Signal};
+use treebox::Killer;
+
+/// Takes signals and directs them to the command.
+#[derive(Clone)]
+pub(super) struct Signals(Arc<Mutex<Seen>>);
+
+#[derive(Default)]
+struct Seen {
+    command: Command,
+    /// How many came, before the command or since it runs.
+    count: u32,
+    /// One that came before the command was there.
+    waiting: Option<Signal>,
+}
+
+#[derive(Default)]
+enum Command {
+    #[default]
+    NotYet,
+    Running(Killer),
+    Ended,
+}
+
+impl Signals {
+    /// Begins to take signals. Call it before any other thread is started: threads inherit what is blocked.
+    pub(super) fn watch() -> Self {
+        let signals = Self(Arc::default());
+        let mut set = SigSet::empty();
+        for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+            // What was ignored when this program was started (`nohup`, a job in the background) stays ignored.
+            if !is_ignored(signal) {
+                set.add(signal);
+            }
+        }
+        if set.thread_block().is_err() {
+            return signals;
+        }
+        let taker = signals.clone();
+        std::thread::spawn(move || {
+            while let Ok(signal) = set.wait() {
+                taker.take(signal);
+            }
+        });
+        signals
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self, signal: Signal) {
+        let mut seen = self.seen();
+        seen.count += 1;
+        let count = seen.count;
+        // A command that ends at this moment is no failure.
+        match &seen.command {
+            Command::Running(killer) if count == 1 => drop(killer.signal(signal as i32)),
+            Command::Running(killer) if count == 2 => drop(killer.kill()),
+            Command::NotYet if count == 1 => seen.waiting = Some(signal),
+            // While the result is kept, one Ctrl-C is not enough to lose it.
+            Command::Ended if count == 1 => {}
+            _ => std::process::exit(128 + signal as i32),
+        }
+    }
+
+    /// The command is there: what came before goes to it, and so does what comes from now on.
+    pub(super) fn direct_to(&self, killer: Killer) {
+        let mut seen = self.seen();
+        if let Some(signal) = seen.waiting.take() {
+            drop(killer.signal(signal as i32));
+        }
+        seen.command = Command::Running(killer);
+    }
+
+    /// The command has ended: nothing is left to signal.
+    pub(super) fn command_ended(&self) {
+        self.seen().command = Command::Ended;
+    }
+}
+
+/// Whether this process ignores a signal, as the kernel shows it.
+fn is_ignored(signal: Signal) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    mask >> (signal as i32 - 1) & 1 == 1
+}
