@@ -3,4 +3,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod engine;
+mod format;
+mod house;
+mod sandbox;
 mod support;
