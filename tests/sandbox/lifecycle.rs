@@ -5,7 +5,7 @@ use std::os::fd::AsRawFd;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::fixture::{Case, read, start, start_worker};
+use super::fixture::{Case, read, start, start_worker};
 use treebox::sandbox::{Ending, IdentityChoice, LaunchError, signals};
 use treebox::worker::{SessionError, Worker, WorkerError, WorkerOptions};
 
