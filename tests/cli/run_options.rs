@@ -62,11 +62,11 @@ fn a_file_on_standard_input_counts_in_the_key_and_a_pipe_is_never_used_again() {
 fn host_files_are_placed_before_the_run() {
     let env = TestEnv::new();
     env.file("src/a/b.txt", "b\n");
-    let state = env.json(&["run", "--from", "host", "--copy", "src:/work", "-c", "cat /work/a/b.txt"]);
+    let state = env.json(&["run", "--from", "host", "--copy", "src:/placed", "-c", "cat /placed/a/b.txt"]);
     assert_eq!(state["stdout"], "b\n");
     assert_eq!(state["changed"], true);
-    env.fails(125, &["run", "--from", "host", "--copy", "nowhere:/work", "-c", "true"]);
-    env.fails(2, &["run", "--from", "host", "--copy", "src:work", "-c", "true"]);
+    env.fails(125, &["run", "--from", "host", "--copy", "nowhere:/placed", "-c", "true"]);
+    env.fails(2, &["run", "--from", "host", "--copy", "src:placed", "-c", "true"]);
 }
 
 #[test]
