@@ -50,6 +50,9 @@ impl Core {
         if command.stdin == Stdin::Piped && live.is_none() {
             return Err(Error::invalid("a command with piped input needs a live handle: use State::spawn"));
         }
+        if command.disposable || command.reuse == Reuse::Never {
+            self.prestart();
+        }
         let resolved = self.resolve_command(parent, command)?;
         self.run_resolved(parent, command, resolved, sink, live)
     }
