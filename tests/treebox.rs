@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod engine;
 mod format;
 mod house;
 mod sandbox;
+mod support;

@@ -42,10 +42,14 @@ impl Parts {
         let failed = |source| ImportError::Layer { layer: path.display().to_string(), source };
         let mut tar = Tar::new(whole.reader(), limits);
         let mut members = HashMap::new();
-        let mut count = 0;
+        let (mut count, mut metadata_bytes) = (0, 0);
         while let Some(entry) = tar.next().map_err(failed)? {
             count += 1;
             within("entries", limits.entries, count, || "the number of members".into())?;
+            metadata_bytes += entry.metadata_bytes();
+            within("metadata_bytes", limits.metadata_bytes, metadata_bytes, || {
+                "the size of all members' names".into()
+            })?;
             let name = TreePath::parse(&entry.path).map_err(|error| failed(error.into()))?;
             let member = match entry.kind {
                 TarKind::File { size, regions: None } => Member::File(whole.part(tar.offset(), size)),

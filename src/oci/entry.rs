@@ -29,6 +29,18 @@ pub(super) enum TarKind {
     Block { major: u32, minor: u32 },
 }
 
+impl TarEntry {
+    /// How many bytes of memory its path, target and attributes take.
+    pub(super) fn metadata_bytes(&self) -> u64 {
+        let target = match &self.kind {
+            TarKind::HardLink { target } | TarKind::Symlink { target } => target.len(),
+            _ => 0,
+        };
+        let xattrs: usize = self.meta.xattrs.iter().map(|xattr| xattr.name.len() + xattr.value.len()).sum();
+        (self.path.len() + target + xattrs) as u64
+    }
+}
+
 /// All that the headers of one entry say.
 struct Told<'a> {
     fields: &'a Fields<'a>,

@@ -99,7 +99,7 @@ fn read_layer(
         expanded += filled as u64;
         *total += filled as u64;
         within("total_bytes", limits.total_bytes, *total, || "the size of all layers".into())?;
-        if expanded > Limits::RATIO_FREE_BYTES && format != Format::Plain {
+        if expanded > limits.ratio_free_bytes && format != Format::Plain {
             let ratio = expanded / decoder.input().map_or(0, SectionReader::taken).max(1);
             within("expansion_ratio", limits.expansion_ratio, ratio, || "how far the layer expands".into())?;
         }

@@ -19,8 +19,12 @@ pub struct Limits {
     pub file_bytes: u64,
     /// Size of all layers after decompression, holes counted, in bytes.
     pub total_bytes: u64,
-    /// Decompressed bytes for each compressed one, looked at beyond [`Limits::RATIO_FREE_BYTES`].
+    /// Paths, link targets and extended attributes of all layers together, in bytes: they are kept in memory.
+    pub metadata_bytes: u64,
+    /// Decompressed bytes for each compressed one, looked at beyond [`Limits::ratio_free_bytes`].
     pub expansion_ratio: u64,
+    /// How many decompressed bytes of a layer are not judged by their ratio.
+    pub ratio_free_bytes: u64,
     /// Indexes within indexes.
     pub index_depth: u64,
     /// Manifests and indexes that are looked at to find the one that fits.
@@ -34,8 +38,8 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Default of [`Limits::entries`].
-    pub const ENTRIES: u64 = 16_000_000;
+    /// Default of [`Limits::entries`]: about 1 GiB of memory.
+    pub const ENTRIES: u64 = 4_000_000;
     /// Default of [`Limits::path_bytes`]: Linux `PATH_MAX`.
     pub const PATH_BYTES: u64 = 4096;
     /// Default of [`Limits::header_bytes`].
@@ -48,9 +52,11 @@ impl Limits {
     pub const FILE_BYTES: u64 = 128 << 30;
     /// Default of [`Limits::total_bytes`].
     pub const TOTAL_BYTES: u64 = 512 << 30;
+    /// Default of [`Limits::metadata_bytes`].
+    pub const METADATA_BYTES: u64 = 1 << 30;
     /// Default of [`Limits::expansion_ratio`]: gzip ends at 1032, honest zstd layers stay far below.
     pub const EXPANSION_RATIO: u64 = 2_000;
-    /// Expansion is not judged below this many decompressed bytes.
+    /// Default of [`Limits::ratio_free_bytes`].
     pub const RATIO_FREE_BYTES: u64 = 1 << 30;
     /// Default of [`Limits::index_depth`].
     pub const INDEX_DEPTH: u64 = 4;
@@ -74,7 +80,9 @@ impl Default for Limits {
             sparse_regions: Self::SPARSE_REGIONS,
             file_bytes: Self::FILE_BYTES,
             total_bytes: Self::TOTAL_BYTES,
+            metadata_bytes: Self::METADATA_BYTES,
             expansion_ratio: Self::EXPANSION_RATIO,
+            ratio_free_bytes: Self::RATIO_FREE_BYTES,
             index_depth: Self::INDEX_DEPTH,
             index_manifests: Self::INDEX_MANIFESTS,
             layers: Self::LAYERS,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::decompress::{Decoder, Format};
 use super::error::{ImportError, LayerError};
-use super::limits::Limits;
+use super::limits::{Limits, within};
 use super::section::Section;
 use super::tarball::{Input, Tar};
 use crate::disk::{DiskError, exists};
@@ -126,6 +126,7 @@ fn look_into(path: &Path) -> Result<Found, LayerError> {
 fn search<R: Input>(mut tar: Tar<'_, R>) -> Result<Found, LayerError> {
     let mut found = Found::Root;
     while let Some(entry) = tar.next()? {
+        within("total_bytes", Limits::TOTAL_BYTES, tar.offset(), || "the size of the archive".into())?;
         let name = entry.path.strip_prefix(b"./").unwrap_or(&entry.path);
         let first = name.split(|byte| *byte == b'/').find(|part| !part.is_empty()).unwrap_or_default();
         if ROOT_NAMES.iter().any(|root| root.as_bytes() == first) {

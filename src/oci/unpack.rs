@@ -29,6 +29,7 @@ pub(super) struct Unpacked {
     pub(super) entries: u64,
     /// Bytes of regular files in all layers.
     pub(super) bytes: u64,
+    metadata_bytes: u64,
 }
 
 /// Applies all layers to the draft, lowest first.
@@ -76,6 +77,10 @@ impl Unpacking<'_, '_> {
         while let Some(entry) = tar.next()? {
             self.unpacked.entries += 1;
             within("entries", self.limits.entries, self.unpacked.entries, || "the number of entries".into())?;
+            self.unpacked.metadata_bytes += entry.metadata_bytes();
+            within("metadata_bytes", self.limits.metadata_bytes, self.unpacked.metadata_bytes, || {
+                "the size of all paths and extended attributes".into()
+            })?;
             self.entry(&mut tar, entry, &mut changes)?;
         }
         // What follows the archive is part of the layer's digests.

@@ -31,6 +31,7 @@ fn what_goes_beyond_a_limit_is_refused_with_its_name() {
     assert_eq!(passed(Limits { total_bytes: 5, ..base }, &plain(two())), "total_bytes");
     assert_eq!(passed(Limits { manifest_bytes: 10, ..base }, &plain(two())), "manifest_bytes");
     assert_eq!(passed(Limits { layers: 0, ..base }, &plain(two())), "layers");
+    assert_eq!(passed(Limits { metadata_bytes: 2, ..base }, &plain(two())), "metadata_bytes");
     let xattr = || tar().pax(b'x', &[("SCHILY.xattr.user.a", b"12345")]).file("f", "");
     assert_eq!(passed(Limits { xattr_bytes: 10, ..base }, &plain(xattr())), "xattr_bytes");
     assert_eq!(passed(Limits { header_bytes: 520, ..base }, &plain(xattr())), "header_bytes");
@@ -56,5 +57,8 @@ fn a_hole_of_a_terabyte_is_refused_before_it_is_written() {
 fn a_layer_that_expands_beyond_all_measure_is_refused() {
     let tar = TarMaker::new().file("f", &"0".repeat(3 << 20)).end();
     let stored = gzip(&tar);
-    assert_eq!(passed(Limits { total_bytes: 1 << 20, ..Limits::default() }, &[(tar, stored)]), "total_bytes");
+    let layers = [(tar, stored)];
+    assert_eq!(passed(Limits { total_bytes: 1 << 20, ..Limits::default() }, &layers), "total_bytes");
+    let limits = Limits { ratio_free_bytes: 1 << 20, expansion_ratio: 20, ..Limits::default() };
+    assert_eq!(passed(limits, &layers), "expansion_ratio");
 }
