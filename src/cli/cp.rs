@@ -60,11 +60,11 @@ fn copy_in(source: Side<'_>, rev: &str, path: &str, context: &mut Context) -> Re
         expect_directory(&engine, &branch, path)?;
     }
     let committed = match source {
-        Side::Host(host) => engine.copy_in(&mut CopySource::Path(Path::new(host)), &branch, &dest)?,
-        Side::Stream => engine.copy_in(&mut CopySource::Tar(&mut std::io::stdin()), &branch, &dest)?,
+        Side::Host(host) => engine.copy_in(&CopySource::Path(Path::new(host)), &branch, &dest)?,
+        Side::Stream => engine.copy_in(&CopySource::Tar(&mut std::io::stdin()), &branch, &dest)?,
         Side::State { rev, path } => {
             let state = engine.resolve(or_head(rev))?;
-            engine.copy_in(&mut CopySource::State(&state, &parsed(path)?), &branch, &dest)?
+            engine.copy_in(&CopySource::State(&state, &parsed(path)?), &branch, &dest)?
         }
     };
     let out = &mut context.out;
