@@ -76,8 +76,7 @@ impl Core {
         sink: Option<Sink>,
     ) -> Result<(Execution, Option<File>)> {
         let session = self.session()?;
-        let started = self.begin_in(parent, command, resolved, sink, session);
-        started.map(|(execution, stdin)| (execution, stdin))
+        self.begin_in(parent, command, resolved, sink, session)
     }
 
     fn begin_in(

@@ -186,7 +186,7 @@ impl State {
             drop(sender.blocking_send((stream, bytes.to_vec())));
         });
         let (execution, stdin) = unblock(move || super::live::begin(&state, &command, sink)).await?;
-        let stdin = stdin.map(|file| pipe::Sender::from_file(file)).transpose();
+        let stdin = stdin.map(pipe::Sender::from_file).transpose();
         let stdin = stdin.map_err(|error| Error::disk("use", "the command's input pipe", error))?;
         Ok(Running { execution, stdin, output })
     }

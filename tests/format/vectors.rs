@@ -244,7 +244,8 @@ fn every_field_of_a_command_and_its_parent_counts_in_the_run_key() {
     let parent = full_state().id();
     let base = full_spec();
     let other = BlobId::of(b"other");
-    let changes: [(&str, fn(&mut CommandSpec)); 18] = [
+    type Change = fn(&mut CommandSpec);
+    let changes: [(&str, Change); 18] = [
         ("argv", |spec| spec.program = Program::Argv(vec![b"/bin/echo".to_vec()])),
         ("shell", |spec| spec.program = Program::Shell("/bin/echo".into())),
         ("env", |spec| spec.env[0].push('x')),

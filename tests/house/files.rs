@@ -146,3 +146,12 @@ fn every_limit_in_the_source_is_in_the_format_document() {
     }
     assert!(missing.is_empty(), "store-format.md does not tell these limits:\n{}", missing.join("\n"));
 }
+
+#[test]
+fn ci_runs_the_very_command_that_the_readme_gives() {
+    let Some(root) = repository() else { return };
+    let readme = fs::read_to_string(root.join("README.md")).unwrap();
+    let ci = fs::read_to_string(root.join(".ci/run")).unwrap();
+    assert!(readme.lines().any(|line| line == "    .ci/test"), "README.md does not give the command");
+    assert!(ci.lines().any(|line| line == "stage tests .ci/test"), ".ci/run does not run it");
+}
