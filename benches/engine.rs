@@ -64,7 +64,9 @@ fn main() {
     criterion.bench_function("step 201 of a chain", |bench| {
         bench.iter(|| {
             number += 1;
-            black_box(tip.run(&Command::shell(format!("echo {number} > /n")).reuse(Reuse::Never)).unwrap().changed)
+            black_box(
+                tip.run(&Command::shell(format!("echo {number} > /n")).reuse(Reuse::Never)).unwrap().changed,
+            )
         });
     });
     engine.create_branch("chain", &tip, false).unwrap();

@@ -84,7 +84,7 @@ impl Core {
         Ok(worker)
     }
 
-    /// Starts the worker in the background when it is certain to be needed: its start then overlaps with what comes before.
+    /// Starts the worker in the background.
     pub(super) fn prestart(self: &Arc<Self>) {
         if self.worker.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
             let core = Arc::clone(self);

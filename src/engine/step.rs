@@ -30,6 +30,7 @@ impl Core {
         if command.disposable && (target.branch.is_some() || target.tag.is_some()) {
             return Err(Error::invalid("a disposable run leaves nothing that a branch or tag could name"));
         }
+        self.prestart_if_certain(command);
         let tag = target.tag.as_deref().map(TagName::new).transpose()?;
         let (parent, moves) = self.start_of(target)?;
         let outcome = self.run(&parent, command, sink, live)?;
