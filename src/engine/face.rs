@@ -236,7 +236,7 @@ impl Running {
         self.execution.pid()
     }
 
-    /// Writes to standard input, which must be [`Stdin::Piped`]; a command that has closed it is no error.
+    /// Writes to standard input, which must be [`super::Stdin::Piped`]; a command that has closed it is no error.
     pub async fn write(&mut self, bytes: &[u8]) -> Result<()> {
         let Some(stdin) = &mut self.stdin else {
             return Err(Error::invalid("standard input is not piped or already closed"));
