@@ -26,6 +26,7 @@ mod image;
 mod import;
 mod layer;
 mod limits;
+mod normalize;
 mod pax;
 mod section;
 mod select;

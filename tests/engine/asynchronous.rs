@@ -14,7 +14,9 @@ fn the_main_job_works_on_tokio() {
         let number = child.state().read_file("/n").await.unwrap();
         let runs = ["A", "B", "C"].map(|letter| {
             let state = child.state().clone();
-            tokio::spawn(async move { state.run(Command::shell(format!("echo {letter} >> /n; cat /n"))).await })
+            tokio::spawn(
+                async move { state.run(Command::shell(format!("echo {letter} >> /n; cat /n"))).await },
+            )
         });
         for (run, letter) in runs.into_iter().zip(["A", "B", "C"]) {
             let outcome = run.await.unwrap().unwrap();
@@ -26,7 +28,8 @@ fn the_main_job_works_on_tokio() {
         let step = engine.step(target, Command::shell("echo more > /more")).await.unwrap();
         assert_eq!(engine.resolve("experiment").await.unwrap(), *step.outcome.state());
 
-        let mut live = base.spawn(Command::shell("cat; echo done > /done").stdin(Stdin::Piped)).await.unwrap();
+        let mut live =
+            base.spawn(Command::shell("cat; echo done > /done").stdin(Stdin::Piped)).await.unwrap();
         live.write(b"hello").await.unwrap();
         assert_eq!(live.read().await.unwrap().1, b"hello");
         live.close_stdin();

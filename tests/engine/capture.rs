@@ -48,19 +48,29 @@ fn a_replaced_directory_hides_what_it_had() {
 
 #[test]
 fn kinds_take_each_others_place() {
-    let first = step(&base(), "mkdir /k; echo f > /k/file; mkdir /k/dir; echo i > /k/dir/in; ln -s file /k/link");
-    let second = step(&first, "cd /k; rm -r file dir link; mkdir file; echo d > dir; mkdir link; echo x > link/y; echo z > file/z");
+    let first =
+        step(&base(), "mkdir /k; echo f > /k/file; mkdir /k/dir; echo i > /k/dir/in; ln -s file /k/link");
+    let second = step(
+        &first,
+        "cd /k; rm -r file dir link; mkdir file; echo d > dir; mkdir link; echo x > link/y; echo z > file/z",
+    );
     assert_eq!(entry(&second, "/k/file").node.kind(), Kind::Directory);
     assert_eq!(entry(&second, "/k/dir").node.kind(), Kind::File);
     assert_eq!(entry(&second, "/k/link").node.kind(), Kind::Directory);
-    assert_eq!(stdout(&second, "cd /k; cat dir link/y file/z; find . | sort | tr '\\n' ' '"), "d\nx\nz\n. ./dir ./file ./file/z ./link ./link/y ");
+    assert_eq!(
+        stdout(&second, "cd /k; cat dir link/y file/z; find . | sort | tr '\\n' ' '"),
+        "d\nx\nz\n. ./dir ./file ./file/z ./link ./link/y "
+    );
 }
 
 #[test]
 fn renames_across_layers_keep_the_content() {
     let first = step(&base(), "mkdir -p /r/a/b; echo deep > /r/a/b/f; echo top > /r/t");
     let second = step(&first, "mv /r/a /r/moved; mv /r/t /r/moved/t");
-    assert_eq!(stdout(&second, "find /r | sort | tr '\\n' ' '; cat /r/moved/b/f /r/moved/t"), "/r /r/moved /r/moved/b /r/moved/b/f /r/moved/t deep\ntop\n");
+    assert_eq!(
+        stdout(&second, "find /r | sort | tr '\\n' ' '; cat /r/moved/b/f /r/moved/t"),
+        "/r /r/moved /r/moved/b /r/moved/b/f /r/moved/t deep\ntop\n"
+    );
 }
 
 #[test]
@@ -75,7 +85,8 @@ fn modes_times_and_special_bits_are_kept() {
     assert_eq!(entry(&state, "/d").meta.mode, 0o1777);
     assert_eq!(entry(&state, "/pipe").node, Node::Fifo);
     assert_eq!(entry(&state, "/dangling").node, Node::Symlink { target: b"/nowhere".to_vec() });
-    let seen = stdout(&state, "stat -c '%a %y' /m | cut -c1-28; stat -c '%a %F' /d /pipe; readlink /dangling");
+    let seen =
+        stdout(&state, "stat -c '%a %y' /m | cut -c1-28; stat -c '%a %F' /d /pipe; readlink /dangling");
     assert_eq!(seen, "4751 2001-02-03 04:05:06.789\n1777 directory\n600 fifo\n/nowhere\n");
     // A mode alone is a change of the file, and only of it.
     let changed = step(&state, "chmod 600 /m");
@@ -115,10 +126,12 @@ fn a_written_name_of_a_linked_file_parts_from_the_others_as_the_run_saw_it() {
     assert!(matches!(entry(&state, "/p/b").node, Node::File { link: Some(_), .. }));
 }
 
-
 #[test]
 fn names_that_are_no_text_and_very_long_ones_survive() {
-    let state = step(&base(), "mkdir /n; cd /n; touch \"$(printf 'a\\377b')\" 'new\nline' ' ' -- '-rf'; touch $(head -c 255 /dev/zero | tr '\\0' x)");
+    let state = step(
+        &base(),
+        "mkdir /n; cd /n; touch \"$(printf 'a\\377b')\" 'new\nline' ' ' -- '-rf'; touch $(head -c 255 /dev/zero | tr '\\0' x)",
+    );
     let names = engine().list(&state, &TreePath::parse(b"/n").unwrap(), false).unwrap();
     let names: Vec<Vec<u8>> =
         names.iter().map(|listed| listed.path.names().last().unwrap().as_bytes().to_vec()).collect();
@@ -134,17 +147,28 @@ fn deep_directories_and_large_files_are_captured() {
         &base(),
         "cd /tmp; for i in $(seq 60); do mkdir deep$i; cd deep$i; done; echo bottom > f; head -c 5000000 /dev/zero > /big; head -c 100000 /dev/urandom > /rnd; cp /rnd /rnd2",
     );
-    assert_eq!(stdout(&state, "find /tmp -name f -exec cat {} +; stat -c %s /big; cmp /rnd /rnd2 && echo equal"), "bottom\n5000000\nequal\n");
+    assert_eq!(
+        stdout(&state, "find /tmp -name f -exec cat {} +; stat -c %s /big; cmp /rnd /rnd2 && echo equal"),
+        "bottom\n5000000\nequal\n"
+    );
     let big = engine().read_file(&state, &TreePath::parse(b"/big").unwrap()).unwrap();
     assert!(big.len() == 5_000_000 && big.iter().all(|byte| *byte == 0));
 }
 
 #[test]
 fn files_of_other_owners_are_kept_where_ids_are_mapped() {
-    let outcome = base().run(&Command::shell("echo x > /owned; chown 12:34 /owned; chmod 000 /owned; mkdir /od; chown 12 /od")).unwrap();
+    let outcome = base()
+        .run(&Command::shell(
+            "echo x > /owned; chown 12:34 /owned; chmod 000 /owned; mkdir /od; chown 12 /od",
+        ))
+        .unwrap();
     if !outcome.success() {
         let single = String::from_utf8_lossy(&outcome.stderr).contains("Invalid argument");
-        assert!(single, "chown failed for another reason than a single id: {}", String::from_utf8_lossy(&outcome.stderr));
+        assert!(
+            single,
+            "chown failed for another reason than a single id: {}",
+            String::from_utf8_lossy(&outcome.stderr)
+        );
         return;
     }
     let state = outcome.state().clone();
@@ -153,7 +177,10 @@ fn files_of_other_owners_are_kept_where_ids_are_mapped() {
     assert_eq!(engine().read_file(&state, &TreePath::parse(b"/owned").unwrap()).unwrap(), b"x\n");
     // And through layers built again from the store alone.
     let state = step(&state, "echo y > /od/y; chown 12:34 /od/y");
-    assert_eq!(stdout(&state, "stat -c '%u:%g %a %n' /owned /od /od/y; cat /owned"), "12:34 0 /owned\n12:0 755 /od\n12:34 644 /od/y\nx\n");
+    assert_eq!(
+        stdout(&state, "stat -c '%u:%g %a %n' /owned /od /od/y; cat /owned"),
+        "12:34 0 /owned\n12:0 755 /od\n12:34 644 /od/y\nx\n"
+    );
 }
 
 #[test]
@@ -166,6 +193,7 @@ fn the_root_directory_itself_can_change() {
 
 #[test]
 fn nothing_of_the_sandbox_itself_is_in_the_state() {
-    let state = step(&base(), "echo x > /x; ls /proc /sys /dev > /dev/null; echo t > /dev/shm/t; mknod /dev/none p");
+    let state =
+        step(&base(), "echo x > /x; ls /proc /sys /dev > /dev/null; echo t > /dev/shm/t; mknod /dev/none p");
     assert_eq!(changes(&base(), &state), ["A /x"]);
 }

@@ -8,7 +8,14 @@ fn a_long_chain_shows_every_step_and_keeps_its_stack_short() {
     let engine = open(dir.path());
     let mut state = engine.import(&ImportSource::parse("host").unwrap(), None).unwrap().state;
     for number in 0..40 {
-        state = step(&state, &format!("echo {number} > /f{number}; rm -f /f{}; mkdir -p /d/{number}; rm -rf /d/{}", number - 3, number - 2));
+        state = step(
+            &state,
+            &format!(
+                "echo {number} > /f{number}; rm -f /f{}; mkdir -p /d/{number}; rm -rf /d/{}",
+                number - 3,
+                number - 2
+            ),
+        );
     }
     assert_eq!(stdout(&state, "ls -d /f* /d/* | tr '\\n' ' '"), "/d/38 /d/39 /f37 /f38 /f39 ");
     let lowers = stdout(&state, "head -1 /proc/self/mountinfo").matches("lowerdir").count();
@@ -20,7 +27,10 @@ fn lost_layers_are_built_again_from_the_store() {
     let dir = tempfile::tempdir().unwrap();
     let engine = open(dir.path());
     let base = engine.import(&ImportSource::parse("host").unwrap(), None).unwrap().state;
-    let first = step(&base, "mkdir /a; seq 5000 > /a/long; echo s > /a/short; ln /a/short /a/link; ln -s short /a/sym; mkfifo /a/p; touch /a/empty /a/empty2; chmod 640 /a/short");
+    let first = step(
+        &base,
+        "mkdir /a; seq 5000 > /a/long; echo s > /a/short; ln /a/short /a/link; ln -s short /a/sym; mkfifo /a/p; touch /a/empty /a/empty2; chmod 640 /a/short",
+    );
     let second = step(&first, "rm /a/empty; echo 2 > /two");
     let look = "cd /; find a two -printf '%p %m %U %G %s %T@ %l %n\\n' | grep -v '^a/p ' | sort; md5sum a/long a/short a/link";
     let before = stdout(&second, look);
@@ -48,7 +58,10 @@ fn a_lost_index_costs_memory_of_runs_and_nothing_else() {
     let found = engine.resolve("main").unwrap();
     assert_eq!(found.id(), child.id());
     assert_eq!(stdout(&found, "cat /kept"), "kept\n");
-    assert_eq!(engine.log(&treebox::LogQuery { revs: vec!["main".into()], ..Default::default() }).unwrap().len(), 2);
+    assert_eq!(
+        engine.log(&treebox::LogQuery { revs: vec!["main".into()], ..Default::default() }).unwrap().len(),
+        2
+    );
 }
 
 #[test]
@@ -58,7 +71,11 @@ fn a_damaged_index_is_moved_aside() {
     let base = engine.import(&ImportSource::parse("host").unwrap(), None).unwrap().state;
     drop(engine);
     let _ = std::fs::remove_file(dir.path().join("store/index.db-wal"));
-    std::fs::write(dir.path().join("store/index.db"), b"this is no database at all, but long enough to look at".repeat(50)).unwrap();
+    std::fs::write(
+        dir.path().join("store/index.db"),
+        b"this is no database at all, but long enough to look at".repeat(50),
+    )
+    .unwrap();
     let engine = open(dir.path());
     assert_eq!(engine.resolve("host").unwrap().id(), base.id());
 }

@@ -8,7 +8,8 @@ use super::*;
 
 #[test]
 fn input_is_written_and_output_read_while_the_command_runs() {
-    let command = Command::shell("while read line; do echo got $line; done; echo end > /end").stdin(Stdin::Piped);
+    let command =
+        Command::shell("while read line; do echo got $line; done; echo end > /end").stdin(Stdin::Piped);
     let mut running = base().spawn(&command).unwrap();
     for word in ["one", "two"] {
         running.write(format!("{word}\n").as_bytes()).unwrap();
@@ -24,13 +25,16 @@ fn input_is_written_and_output_read_while_the_command_runs() {
 
 #[test]
 fn a_signal_reaches_the_command_and_a_kill_everything() {
-    let mut running = base().spawn(&Command::shell("trap 'echo caught; exit 5' TERM; echo ready; while :; do sleep 0.05; done")).unwrap();
+    let mut running = base()
+        .spawn(&Command::shell("trap 'echo caught; exit 5' TERM; echo ready; while :; do sleep 0.05; done"))
+        .unwrap();
     assert_eq!(running.read().unwrap().1, b"ready\n");
     running.signal(15).unwrap();
     let outcome = running.wait().unwrap();
     assert_eq!((outcome.exit_code, outcome.stdout.ends_with(b"caught\n")), (Some(5), true));
 
-    let mut running = base().spawn(&Command::shell("trap '' TERM; (sleep 1000 &) ; echo ready; sleep 1000")).unwrap();
+    let mut running =
+        base().spawn(&Command::shell("trap '' TERM; (sleep 1000 &) ; echo ready; sleep 1000")).unwrap();
     assert_eq!(running.read().unwrap().1, b"ready\n");
     running.kill().unwrap();
     assert_eq!(running.wait().unwrap().signal, Some(9));
@@ -56,8 +60,12 @@ fn a_dropped_handle_ends_the_command() {
 
 #[test]
 fn output_beyond_the_limit_is_dropped_and_said_so() {
-    let outcome = base().run(&Command::shell("head -c 3000000 /dev/zero; echo e >&2").max_output(1000)).unwrap();
-    assert_eq!((outcome.stdout.len(), outcome.truncated, outcome.stderr.as_slice()), (1000, true, &b"e\n"[..]));
+    let outcome =
+        base().run(&Command::shell("head -c 3000000 /dev/zero; echo e >&2").max_output(1000)).unwrap();
+    assert_eq!(
+        (outcome.stdout.len(), outcome.truncated, outcome.stderr.as_slice()),
+        (1000, true, &b"e\n"[..])
+    );
 }
 
 #[test]

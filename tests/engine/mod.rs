@@ -44,7 +44,12 @@ fn base() -> State {
 /// Runs shell text that must succeed.
 fn run(state: &State, text: &str) -> Outcome {
     let outcome = state.run(&Command::shell(text)).unwrap();
-    assert!(outcome.success(), "{text}: {:?} {}", outcome.exit_code, String::from_utf8_lossy(&outcome.stderr));
+    assert!(
+        outcome.success(),
+        "{text}: {:?} {}",
+        outcome.exit_code,
+        String::from_utf8_lossy(&outcome.stderr)
+    );
     outcome
 }
 

@@ -84,7 +84,8 @@ fn copied_files_count_by_content_and_mode_not_by_time() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("in.txt");
     std::fs::write(&file, "one").unwrap();
-    let build = Command::shell("tr a-z A-Z < /src/in.txt > /out; date +%N >> /out").copy(&file, "/src/in.txt");
+    let build =
+        Command::shell("tr a-z A-Z < /src/in.txt > /out; date +%N >> /out").copy(&file, "/src/in.txt");
     let first = base().run(&build).unwrap();
     let old = std::time::SystemTime::now() - std::time::Duration::from_secs(86_400);
     std::fs::File::options().write(true).open(&file).unwrap().set_modified(old).unwrap();
@@ -125,7 +126,10 @@ fn environment_and_directory_are_kept_only_when_asked() {
     let command = Command::shell("mkdir -p /w").env("KEPT", "yes");
     let without = base().run(&command.clone()).unwrap();
     assert_eq!(stdout(without.state(), "echo ${KEPT:-no} $PWD"), "no /\n");
-    let with = without.state().run(&Command::shell("touch /w/t").env("KEPT", "yes").workdir("/w").keep_env(true).keep_workdir(true)).unwrap();
+    let with = without
+        .state()
+        .run(&Command::shell("touch /w/t").env("KEPT", "yes").workdir("/w").keep_env(true).keep_workdir(true))
+        .unwrap();
     assert_eq!(stdout(with.state(), "echo ${KEPT:-no} $PWD"), "yes /w\n");
 }
 

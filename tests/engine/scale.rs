@@ -53,7 +53,8 @@ fn a_thousand_anonymous_results_leave_history_alone_until_one_is_named() {
     for number in 0..30 {
         state = step(&state, &format!("echo {number} > /n"));
     }
-    let commits = |engine: &Engine| engine.log(&treebox::LogQuery { revs: vec!["main".into()], ..Default::default() });
+    let commits =
+        |engine: &Engine| engine.log(&treebox::LogQuery { revs: vec!["main".into()], ..Default::default() });
     assert!(commits(&engine).is_err());
     engine.create_branch("main", &state, false).unwrap();
     let log = commits(&engine).unwrap();
