@@ -2,5 +2,9 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod cli;
 mod engine;
+mod format;
+mod house;
+mod sandbox;
 mod support;

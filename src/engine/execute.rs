@@ -23,7 +23,7 @@ use crate::object::{self, Draft, Network, StateId, TreeId};
 use crate::sandbox::{Ending, Plan, Rootfs, Upper};
 use crate::store::Batch;
 use crate::worker::{Exit, Killer, Session, SessionError};
-use crate::worktree::layer::{BuildOptions, CaptureOptions, IdRange, LayerEntry, LayerNode, apply};
+use crate::worktree::layer::{Applied, BuildOptions, CaptureOptions, IdRange, LayerEntry, LayerNode, apply};
 
 const PIPE_READ_BYTES: usize = 64 * 1024;
 
@@ -76,8 +76,7 @@ impl Core {
         sink: Option<Sink>,
     ) -> Result<(Execution, Option<File>)> {
         let session = self.session()?;
-        let started = self.begin_in(parent, command, resolved, sink, session);
-        started.map(|(execution, stdin)| (execution, stdin))
+        self.begin_in(parent, command, resolved, sink, session)
     }
 
     fn begin_in(
@@ -308,9 +307,9 @@ impl Execution {
         let mut batch = core.store.batch()?;
         let mut dirty = false;
         let mut tree = self.resolved.base;
-        let mut entries = 0;
+        let mut applied = None;
         if !self.resolved.spec.read_only {
-            entries = self.capture(session, &mut batch, &mut tree)?;
+            applied = Some(self.capture(session, &mut batch, &mut tree)?);
             dirty = tree != self.resolved.base;
         }
         let value = object::State { root: tree, config: self.resolved.config.clone() };
@@ -332,7 +331,7 @@ impl Execution {
                 // The run gave again what is remembered: the state keeps its name.
                 id = known;
                 value = core.store.state(&known)?;
-            } else if dirty {
+            } else if let (true, Some(Applied { entries, upper_is_exact: true })) = (dirty, applied) {
                 let name = core.layer_name(&tree, &self.scratch);
                 session.rename(&run_dirs(&self.scratch).upper, &core.layout().layers().join(&name))?;
                 core.enter_layer(name, tree, &self.stack, entries)?;
@@ -349,7 +348,7 @@ impl Execution {
         Ok(())
     }
 
-    fn capture(&self, session: &Session, batch: &mut Batch<'_>, tree: &mut TreeId) -> Result<u64> {
+    fn capture(&self, session: &Session, batch: &mut Batch<'_>, tree: &mut TreeId) -> Result<Applied> {
         let core = &self.core;
         let worker = core.worker()?;
         let options = core.build_options(worker.identity());
@@ -368,9 +367,9 @@ impl Execution {
         let root = core.store.root(tree)?;
         let mut draft = Draft::from_root(&core.store, *tree, root);
         let ids = IdRange { mapped: mapped_ids(worker.identity()) };
-        apply(&mut draft, &captured, ids, self.resolved.spec.epoch)?;
+        let applied = apply(&mut draft, &captured, ids, self.resolved.spec.epoch)?;
         (*tree, _) = draft.finish(batch)?;
-        Ok(captured.len() as u64)
+        Ok(applied)
     }
 
     /// The state that an earlier run of the same key led to, when it differs from this tree in nothing but modification times.

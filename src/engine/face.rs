@@ -186,7 +186,7 @@ impl State {
             drop(sender.blocking_send((stream, bytes.to_vec())));
         });
         let (execution, stdin) = unblock(move || super::live::begin(&state, &command, sink)).await?;
-        let stdin = stdin.map(|file| pipe::Sender::from_file(file)).transpose();
+        let stdin = stdin.map(pipe::Sender::from_file).transpose();
         let stdin = stdin.map_err(|error| Error::disk("use", "the command's input pipe", error))?;
         Ok(Running { execution, stdin, output })
     }
@@ -236,7 +236,7 @@ impl Running {
         self.execution.pid()
     }
 
-    /// Writes to standard input, which must be [`Stdin::Piped`]; a command that has closed it is no error.
+    /// Writes to standard input, which must be [`super::Stdin::Piped`]; a command that has closed it is no error.
     pub async fn write(&mut self, bytes: &[u8]) -> Result<()> {
         let Some(stdin) = &mut self.stdin else {
             return Err(Error::invalid("standard input is not piped or already closed"));

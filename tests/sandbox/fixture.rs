@@ -24,8 +24,7 @@ pub(crate) struct Said {
 }
 
 pub(crate) fn program() -> PathBuf {
-    std::env::var_os("TREEBOX_TEST_PROGRAM")
-        .map_or_else(|| env!("CARGO_BIN_EXE_treebox").into(), PathBuf::from)
+    std::env::var_os("TREEBOX_TEST_BIN").map_or_else(|| env!("CARGO_BIN_EXE_treebox").into(), PathBuf::from)
 }
 
 pub(crate) fn start_worker(identity: IdentityChoice) -> Worker {

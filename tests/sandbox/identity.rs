@@ -1,6 +1,6 @@
 //! Which ids exist inside.
 
-use crate::fixture::Case;
+use super::fixture::Case;
 use treebox::sandbox::{Ending, Identity, IdentityChoice, LaunchError, PlanError};
 use treebox::worker::SessionError;
 

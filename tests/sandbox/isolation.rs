@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
 use std::path::PathBuf;
 
-use crate::fixture::Case;
+use super::fixture::Case;
 use treebox::sandbox::{Ending, LaunchError, Mount, Network, Resource, Rlimit, Rootfs};
 use treebox::worker::SessionError;
 

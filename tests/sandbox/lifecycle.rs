@@ -5,7 +5,7 @@ use std::os::fd::AsRawFd;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::fixture::{Case, read, start, start_worker};
+use super::fixture::{Case, read, start, start_worker};
 use treebox::sandbox::{Ending, IdentityChoice, LaunchError, signals};
 use treebox::worker::{SessionError, Worker, WorkerError, WorkerOptions};
 
@@ -164,8 +164,11 @@ fn an_executable_that_is_no_worker_is_named() {
 
 #[test]
 fn the_death_of_the_host_ends_everything() {
+    // The first part of the path is the test program's own name.
+    let (_, module) = module_path!().split_once("::").unwrap();
+    let helper = format!("{module}::helper_a_host_that_waits");
     let mut host = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "lifecycle::helper_a_host_that_waits", "--ignored", "--nocapture"])
+        .args(["--exact", &helper, "--ignored", "--nocapture"])
         .env("TREEBOX_TEST_HELPER", "1")
         .stdout(Stdio::null())
         .stderr(Stdio::null())

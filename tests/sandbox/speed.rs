@@ -4,7 +4,7 @@ use std::fs;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::fixture::{Case, start_worker};
+use super::fixture::{Case, start_worker};
 use treebox::sandbox::{IdentityChoice, Network, Rootfs, Upper};
 
 const ROUNDS: usize = 60;

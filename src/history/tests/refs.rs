@@ -72,7 +72,7 @@ fn refs_are_listed_by_name_from_loose_and_packed_files() {
     fixture.set(branch("z"), a);
     fixture.set(branch("m"), a);
     fixture.set(TagName::new("v1").unwrap(), a);
-    fixture.set(ImageName::new("quay.io/x").unwrap(), a);
+    fixture.set(ImageName::new("registry.example/x").unwrap(), a);
     fixture.git(&["pack-refs", "--all"]);
     fixture.set(branch("m"), b);
     fixture.git(&["tag", "-a", "-m", "annotated", "v2", &b.to_string()]);
@@ -82,7 +82,7 @@ fn refs_are_listed_by_name_from_loose_and_packed_files() {
     };
     assert_eq!(names(RefKind::Branch), [("m".to_owned(), b), ("z".to_owned(), a)]);
     assert_eq!(names(RefKind::Tag), [("v1".to_owned(), a), ("v2".to_owned(), b)]);
-    assert_eq!(names(RefKind::Image), [("quay.io/x:latest".to_owned(), a)]);
+    assert_eq!(names(RefKind::Image), [("registry.example/x:latest".to_owned(), a)]);
     let v2 = RefName::from(TagName::new("v2").unwrap());
     fixture
         .history

@@ -17,10 +17,13 @@ pub struct IdRange {
 }
 
 /// What applying found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Applied {
     /// Entries read from the upper directory.
     pub entries: u64,
+    /// Whether the upper directory, over its lowers, shows exactly the edited tree: not when times were clamped, nor when a new name joined
+    /// hard links that lie in a lower.
+    pub upper_is_exact: bool,
 }
 
 /// Why a captured upper directory does not fit its parent's tree.
@@ -46,6 +49,7 @@ pub fn apply(
     epoch: Option<i64>,
 ) -> Result<Applied, ApplyError> {
     let links = link_keys(draft, captured, ids)?;
+    let mut upper_is_exact = !links.values().any(|key| matches!(key, LinkKey::Stored(_)));
     // Directories with their time on disk, and whether names in them came or went.
     let mut times: BTreeMap<TreePath, (Timestamp, bool)> = BTreeMap::new();
     let renamed = |times: &mut BTreeMap<TreePath, (Timestamp, bool)>, path: &TreePath| {
@@ -82,7 +86,7 @@ pub fn apply(
                     }
                     _ => {
                         renamed(&mut times, &path);
-                        clamp(&mut meta.mtime, epoch);
+                        upper_is_exact &= !clamp(&mut meta.mtime, epoch);
                         draft.put_directory(&path, meta)?;
                     }
                 }
@@ -96,27 +100,29 @@ pub fn apply(
                     if before.is_none_or(|(_, kind)| kind == Kind::Directory) {
                         renamed(&mut times, &path);
                     }
-                    clamp(&mut meta.mtime, epoch);
+                    upper_is_exact &= !clamp(&mut meta.mtime, epoch);
                     draft.put(&path, meta, node)?;
                 }
             }
         }
     }
     for (path, (mut mtime, changed)) in times {
-        clamp(&mut mtime, epoch);
+        upper_is_exact &= !(changed && clamp(&mut mtime, epoch));
         if let (true, Some((meta, Kind::Directory))) = (changed, draft.get(&path).map_err(DraftError::from)?)
         {
             let meta = Meta { mtime, ..meta.clone() };
             draft.set_meta(&path, meta)?;
         }
     }
-    Ok(Applied { entries: captured.len() as u64 })
+    Ok(Applied { entries: captured.len() as u64, upper_is_exact })
 }
 
-fn clamp(mtime: &mut Timestamp, epoch: Option<i64>) {
-    if let Some(epoch) = epoch {
-        *mtime = (*mtime).min(Timestamp::from_seconds(epoch));
-    }
+/// Takes a time back to the epoch; whether it was later.
+fn clamp(mtime: &mut Timestamp, epoch: Option<i64>) -> bool {
+    let Some(limit) = epoch.map(Timestamp::from_seconds) else { return false };
+    let later = *mtime > limit;
+    *mtime = (*mtime).min(limit);
+    later
 }
 
 /// The key of every hard-linked inode: the group in the parent when a member is there and unchanged, else a new one.
