@@ -62,11 +62,11 @@ fn copy_in(source: Side<'_>, rev: &str, path: &str, context: &mut Context) -> Re
         expect_directory(&engine, &branch, path)?;
     }
     let committed = match source {
-        Side::Host(host) => engine.copy_in(&CopySource::Path(Path::new(host)), &branch, &dest)?,
-        Side::Stream => engine.copy_in(&CopySource::Tar(&mut std::io::stdin()), &branch, &dest)?,
+        Side::Host(host) => engine.copy_in(CopySource::Path(Path::new(host)), &branch, &dest)?,
+        Side::Stream => engine.copy_in(CopySource::Tar(&mut std::io::stdin()), &branch, &dest)?,
         Side::State { rev, path } => {
             let state = engine.resolve(or_head(rev))?;
-            engine.copy_in(&CopySource::State(&state, &parsed(path)?), &branch, &dest)?
+            engine.copy_in(CopySource::State(&state, &parsed(path)?), &branch, &dest)?
         }
     };
     let out = &mut context.out;
@@ -100,7 +100,14 @@ fn copy_out(rev: &str, path: &str, dest: Side<'_>, context: &mut Context) -> Res
     let out = &mut context.out;
     let Side::Host(dest) = dest else {
         let written = engine.write_tar(&state, &path, out.writer());
-        out.check(written)?;
+        let written = out.check(written)?;
+        if !written.skipped.is_empty() || out.verbose() {
+            out.note(format_args!(
+                "{}{}",
+                text::count(written.entries, "entry", "entries"),
+                import::left_out(&written.skipped, out.verbose()),
+            ));
+        }
         return Ok(Exit::DONE);
     };
     let dest = Path::new(dest);

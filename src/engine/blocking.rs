@@ -219,7 +219,7 @@ impl Engine {
     // --- host files
 
     /// Places a host file or directory in the file system of a branch and commits that. `-` reads a tar stream from `reader`.
-    pub fn copy_in(&self, source: &CopySource<'_>, branch: &str, dest: &TreePath) -> Result<Committed> {
+    pub fn copy_in(&self, source: CopySource<'_>, branch: &str, dest: &TreePath) -> Result<Committed> {
         self.core.copy_in(source, branch, dest)
     }
 
@@ -228,8 +228,8 @@ impl Engine {
         self.core.copy_out(state, path, dest)
     }
 
-    /// Writes a path of a state as a tar stream.
-    pub fn write_tar(&self, state: &State, path: &TreePath, out: &mut dyn std::io::Write) -> Result<()> {
+    /// Writes a path of a state as a tar stream, under its last name.
+    pub fn write_tar(&self, state: &State, path: &TreePath, out: &mut dyn std::io::Write) -> Result<Written> {
         self.core.write_tar(state, path, out)
     }
 

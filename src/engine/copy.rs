@@ -1,82 +1,89 @@
 //! Host files into states and out of them.
 
+use std::collections::HashMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::core::Core;
 use super::error::{Error, Result};
 use super::naming::Made;
+use super::outcome::ChangeCounts;
 use super::refs::who;
-use super::spec::{place, walk};
+use super::spec::walk;
 use super::state::{Origin, State};
 use super::types::{Committed, CopySource, Written};
 use crate::disk::exists;
 use crate::history::{BranchName, Expected, Head, RefEdit, RefName};
-use crate::object::{self, CommitId, Draft, Entry, Kind, Meta, Name, Node, Timestamp, TreePath, TreeSource};
+use crate::object::{
+    self, CommitId, Draft, Entry, Existing, Kind, LinkGroup, LinkKey, Meta, Name, NewNode, Node, Placing,
+    Timestamp, TreePath, TreeSource,
+};
+use crate::oci::{self, Limits};
+use crate::store::Batch;
 use crate::worktree::layer::{BuildOptions, LayerBuilder, plan_whole};
 use crate::worktree::scan::{Owners, ScanOptions, scan_path};
 
 impl Core {
     pub(super) fn copy_in(
         self: &Arc<Self>,
-        source: &CopySource<'_>,
+        source: CopySource<'_>,
         branch: &str,
         dest: &TreePath,
     ) -> Result<Committed> {
         let (branch, tip) = self.branch_tip(branch)?;
         let parent = self.state_at(tip)?;
         let mut batch = self.store.batch()?;
-        let root = self.store.root(&parent.tree())?;
-        let mut draft = Draft::from_root(&self.store, parent.tree(), root.clone());
+        let mut draft = Draft::from_root(&self.store, parent.tree(), self.store.root(&parent.tree())?);
         // As with cp: into a directory that is there, else under that name.
-        let into_directory =
-            matches!(self.find(&parent, dest, true), Ok((_, entry)) if entry.node.kind() == Kind::Directory);
-        let real = match self.find(&parent, dest, true) {
-            Ok((real, _)) => real,
-            Err(_) => self.real_parent(&parent, dest)?,
+        let (real, into_directory) = match self.find(&parent, dest, true) {
+            Ok((real, entry)) => (real, entry.node.kind() == Kind::Directory),
+            Err(_) => (dest.clone(), false),
         };
-        let text;
-        match source {
+        let text = match source {
             CopySource::Path(path) => {
-                text = path.display().to_string();
-                let mut alone = Draft::empty(&self.store, Meta::root_owned(0o755, Timestamp::default()));
-                let options = ScanOptions {
-                    owners: Owners::for_caller(),
-                    exclude_directories: vec![self.layout().root().to_owned()],
-                    ..ScanOptions::default()
-                };
-                let at = TreePath::parse(b"/x").expect("a constant path is valid");
-                scan_path(path, &batch, &mut alone, &at, &options)?;
-                // A path that ends in `/.` means what is in the directory, as with cp.
-                let contents = path.as_os_str().as_encoded_bytes().ends_with(b"/.");
-                let under = if into_directory && !contents { real.join(&last_name(path)?) } else { real };
-                for (below, meta, node) in walk(&mut alone, &at)? {
-                    let path = below.names()[1..].iter().fold(under.clone(), |path, name| path.join(name));
-                    place(&mut draft, &path, &meta, &node)?;
-                }
+                self.place_host(path, &batch, &mut draft, real, into_directory)?;
+                path.display().to_string()
             }
             CopySource::State(state, path) => {
-                text = format!("{}:{path}", state.id().short());
                 let (found, entry) = self.find(state, path, false)?;
                 let under = match (into_directory, found.split_last()) {
                     (true, Some((_, name))) => real.join(name),
                     _ => real,
                 };
-                self.graft(&mut draft, &under, &entry)?;
+                let mut links = HashMap::new();
+                self.graft(&mut placing(&mut draft, entry.meta.mtime), &under, &entry, &mut links)?;
+                format!("{}:{path}", state.id().short())
             }
-            CopySource::Tar(_) => {
-                return Err(Error::Unsupported("reading a tar stream into a branch is not supported yet: unpack it and copy the directory".into()));
+            CopySource::Tar(stream) => {
+                if !into_directory {
+                    return Err(match self.find(&parent, dest, true) {
+                        Ok(_) => Error::invalid(format!(
+                            "{dest} is not a directory, and a tar stream is unpacked into one"
+                        )),
+                        Err(error) => error,
+                    });
+                }
+                oci::read_tar(stream, &batch, &mut draft, &real, &Limits::default())?;
+                "-".to_owned()
             }
-        }
+        };
         let (root, _) = draft.finish(&mut batch)?;
         let value = object::State { root, config: parent.config().clone() };
+        let unchanged = |parent: State| {
+            Ok(Committed { state: parent, commit: tip, changed: false, changes: ChangeCounts::default() })
+        };
         if value.id() == parent.id() {
-            return Ok(Committed { state: parent, commit: tip, changed: false, changes: Default::default() });
+            return unchanged(parent);
         }
         let id = batch.put_state(&value)?;
         batch.commit()?;
         let changes = self.count_changes(&parent.tree(), &root)?;
+        // A directory's time alone is no change, here as after a run.
+        if changes == ChangeCounts::default() {
+            return unchanged(parent);
+        }
         let state =
             State { core: Arc::clone(self), id, value: Arc::new(value), origin: Arc::new(Origin::default()) };
         let made = Made { kind: "cp", message: format!("cp {text} {dest}"), root_time_seconds: 0 };
@@ -84,6 +91,49 @@ impl Core {
         let edit = RefEdit { name: RefName::Branch(branch), expected: Expected::Is(tip), new: Some(commit) };
         self.history()?.edit(&[edit], &made.message, &who())?;
         Ok(Committed { state, commit, changed: true, changes })
+    }
+
+    /// Places a host file or directory: under its own name in a directory that is there, else as that path.
+    fn place_host(
+        &self,
+        path: &Path,
+        batch: &Batch<'_>,
+        draft: &mut Draft<'_>,
+        real: TreePath,
+        into_directory: bool,
+    ) -> Result<()> {
+        // `DIR/.` means what is in the directory, as with cp; so do `.` and `/`, which have no name.
+        let bytes = path.as_os_str().as_encoded_bytes();
+        let contents = bytes == b"." || bytes.ends_with(b"/.") || bytes.iter().all(|byte| *byte == b'/');
+        let options = ScanOptions {
+            owners: Owners::for_caller(),
+            exclude_directories: vec![self.layout().root().to_owned()],
+            // A symlink is copied as one, unless what is written goes through it: `LINK/` and `LINK/.`.
+            follow_source: false,
+            ..ScanOptions::default()
+        };
+        let mut alone = Draft::empty(&self.store, Meta::root_owned(0o755, Timestamp::default()));
+        let at = TreePath::parse(b"/x").expect("a constant path is valid");
+        scan_path(path, batch, &mut alone, &at, &options)?;
+        let under = if into_directory && !contents { real.join(&last_name(path)?) } else { real };
+        let mut links = HashMap::new();
+        let brought = walk(&mut alone, &at)?;
+        let implied = brought.first().map_or(Timestamp::default(), |(_, meta, _)| meta.mtime);
+        let mut placing = placing(draft, implied);
+        for (below, meta, node) in brought {
+            let path = below.names()[1..].iter().fold(under.clone(), |path, name| path.join(name));
+            match node {
+                None => placing.directory(&path, meta, Existing::Kept)?,
+                Some(mut node) => {
+                    // The key is one of the other draft.
+                    if let NewNode::File { link: Some(key), .. } = &mut node {
+                        *key = *links.entry(*key).or_insert_with(|| placing.draft().new_link());
+                    }
+                    placing.leaf(&path, meta, node)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// A branch by name, or the current one for `HEAD`, and where it is.
@@ -106,34 +156,35 @@ impl Core {
         })
     }
 
-    /// The path with everything but its last name resolved; missing directories are taken as written.
-    fn real_parent(&self, state: &State, path: &TreePath) -> Result<TreePath> {
-        let Some((parent, name)) = path.split_last() else { return Ok(path.clone()) };
-        let real = match self.find(state, &parent, true) {
-            Ok((real, _)) => real,
-            Err(_) => self.real_parent(state, &parent)?,
-        };
-        Ok(real.join(name))
-    }
-
     /// Places an entry with everything below it.
-    fn graft(&self, draft: &mut Draft<'_>, at: &TreePath, entry: &Entry) -> Result<()> {
+    fn graft(
+        &self,
+        placing: &mut Placing<'_, '_>,
+        at: &TreePath,
+        entry: &Entry,
+        links: &mut HashMap<LinkGroup, LinkKey>,
+    ) -> Result<()> {
         let node = match &entry.node {
             Node::Directory { tree, .. } => {
-                place(draft, at, &entry.meta, &None)?;
+                placing.directory(at, entry.meta.clone(), Existing::Kept)?;
                 for (name, child) in self.store.tree(tree)?.into_entries() {
-                    self.graft(draft, &at.join(&name), &child)?;
+                    self.graft(placing, &at.join(&name), &child, links)?;
                 }
                 return Ok(());
             }
-            Node::File { blob, size, .. } => object::NewNode::File { blob: *blob, size: *size, link: None },
-            Node::Symlink { target } => object::NewNode::Symlink { target: target.clone() },
-            Node::Fifo => object::NewNode::Fifo,
-            Node::Socket => object::NewNode::Socket,
-            Node::Char { major, minor } => object::NewNode::Char { major: *major, minor: *minor },
-            Node::Block { major, minor } => object::NewNode::Block { major: *major, minor: *minor },
+            Node::File { blob, size, link } => {
+                // The copies of names of one file are names of one file, and of another one than the original.
+                let link =
+                    link.map(|group| *links.entry(group).or_insert_with(|| placing.draft().new_link()));
+                NewNode::File { blob: *blob, size: *size, link }
+            }
+            Node::Symlink { target } => NewNode::Symlink { target: target.clone() },
+            Node::Fifo => NewNode::Fifo,
+            Node::Socket => NewNode::Socket,
+            Node::Char { major, minor } => NewNode::Char { major: *major, minor: *minor },
+            Node::Block { major, minor } => NewNode::Block { major: *major, minor: *minor },
         };
-        place(draft, at, &entry.meta, &Some(node))
+        Ok(placing.leaf(at, entry.meta.clone(), node)?)
     }
 
     pub(super) fn copy_out(&self, state: &State, path: &TreePath, dest: &Path) -> Result<Written> {
@@ -244,9 +295,17 @@ impl Core {
         Ok(Written { entries: built.entries, skipped })
     }
 
-    pub(super) fn write_tar(&self, _state: &State, _path: &TreePath, _out: &mut dyn Write) -> Result<()> {
-        Err(Error::Unsupported("writing a tar stream is not supported yet: give a host path".into()))
+    pub(super) fn write_tar(&self, state: &State, path: &TreePath, out: &mut dyn Write) -> Result<Written> {
+        let (real, _) = self.find(state, path, false)?;
+        let written = oci::write_tar(&self.store, &self.store.root(&state.tree())?, &real, out)?;
+        let skipped = written.skipped.into_iter().map(|(path, why)| (path.to_string(), why.to_owned()));
+        Ok(Written { entries: written.entries, skipped: skipped.collect() })
     }
+}
+
+/// Placing as `cp` does; the directories on the way to the destination get this time.
+fn placing<'d, 's>(draft: &'d mut Draft<'s>, implied: Timestamp) -> Placing<'d, 's> {
+    Placing::new(draft, Meta::root_owned(0o755, implied))
 }
 
 fn last_name(path: &Path) -> Result<Name> {
@@ -262,7 +321,9 @@ fn last_name(path: &Path) -> Result<Name> {
 }
 
 fn tempdir_in(parent: &Path) -> Result<PathBuf> {
-    let path = parent.join(format!(".treebox-{}-{}", std::process::id(), super::core::now_ms()));
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let path = parent.join(format!(".treebox-{}-{}-{number}", std::process::id(), super::core::now_ms()));
     std::fs::create_dir(&path).map_err(|error| Error::disk("create directory", &path, error))?;
     Ok(path)
 }

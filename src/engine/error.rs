@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use crate::disk::DiskError;
 use crate::history::HistoryError;
 use crate::index::IndexError;
-use crate::object::{DraftError, LookupError, SourceError};
-use crate::oci::ImportError;
+use crate::object::{DraftError, LookupError, PlacingError, SourceError};
+use crate::oci::{ExportError, ImportError, LayerError as TarError};
 use crate::sandbox::LaunchError;
 use crate::store::{FormatError, StoreError};
 use crate::worker::{SessionError, WorkerError};
@@ -76,6 +76,12 @@ pub enum Error {
     /// An image could not be imported.
     #[error(transparent)]
     Import(#[from] ImportError),
+    /// A tar stream could not be written.
+    #[error(transparent)]
+    Export(#[from] ExportError),
+    /// An entry cannot go where it was to go.
+    #[error(transparent)]
+    Placing(#[from] PlacingError),
     /// A host directory could not be read.
     #[error(transparent)]
     Scan(#[from] ScanError),
@@ -149,6 +155,11 @@ impl Error {
                 _ => ErrorKind::NoSandbox,
             },
             Self::Worker(_) | Self::NoWorkerProgram(_) => ErrorKind::NoSandbox,
+            Self::Placing(PlacingError::Directory { .. } | PlacingError::NotADirectory(_))
+            | Self::Import(ImportError::Stream(TarError::Placing(_))) => ErrorKind::Conflict,
+            Self::Export(ExportError::NotFound(_)) => ErrorKind::NotFound,
+            Self::Export(ExportError::Io(_)) => ErrorKind::System,
+            Self::Export(_) => ErrorKind::Damaged,
             Self::Import(_) | Self::Host(_) => ErrorKind::InvalidInput,
             _ => ErrorKind::System,
         }

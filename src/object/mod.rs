@@ -18,6 +18,7 @@ mod lookup;
 mod meta;
 mod name;
 mod path;
+mod placing;
 mod spec;
 mod state;
 mod time;
@@ -33,6 +34,7 @@ pub use meta::{
 };
 pub use name::{InvalidName, Name};
 pub use path::{InvalidPath, TreePath};
+pub use placing::{Existing, Placing, PlacingError};
 pub use spec::{CommandSpec, Injected, InjectedNode, Network, Program, RootMode};
 pub use state::{Config, Platform, State};
 pub use time::Timestamp;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::limits::LimitError;
 use crate::disk::DiskError;
-use crate::object::{DraftError, InvalidPath, MetaError};
+use crate::object::{DraftError, InvalidPath, MetaError, PlacingError};
 use crate::store::StoreError;
 
 /// An image could not be imported; the batch it went into holds nothing that would be committed by itself.
@@ -105,6 +105,9 @@ pub enum ImportError {
         /// What is wrong.
         source: LayerError,
     },
+    /// A tar stream could not be read.
+    #[error("the tar stream cannot be unpacked: {0}")]
+    Stream(LayerError),
     /// Something is larger than allowed.
     #[error(transparent)]
     Limit(#[from] LimitError),
@@ -200,6 +203,9 @@ pub enum LayerError {
     /// The change does not fit the file system so far.
     #[error(transparent)]
     Draft(#[from] DraftError),
+    /// The entry cannot go where it says.
+    #[error(transparent)]
+    Placing(#[from] PlacingError),
     /// The store could not be written.
     #[error(transparent)]
     Store(#[from] StoreError),

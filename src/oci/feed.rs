@@ -8,7 +8,8 @@ use super::decompress::{Decoder, Format};
 use super::digest::{Algorithm, Digest, Hasher};
 use super::error::LayerError;
 use super::limits::{Limits, within};
-use super::section::{Section, SectionReader};
+use super::section::Section;
+use super::stream::{Counted, Stream};
 use super::tarball::Input;
 
 /// How many bytes one chunk has.
@@ -40,8 +41,8 @@ pub(super) struct LayerSums {
 /// From the reading thread.
 pub(super) enum Message {
     Chunk(Vec<u8>),
-    /// The layer is over and was what it should be.
-    End(LayerSums),
+    /// The layer is over and was what it should be; a stream has no sums.
+    End(Option<LayerSums>),
     Failed(LayerError),
 }
 
@@ -55,7 +56,7 @@ pub(super) fn run(
     let mut total = 0;
     for layer in layers {
         let message = match read_layer(layer, limits, &mut total, chunks, recycled) {
-            Ok(Some(sums)) => Message::End(sums),
+            Ok(Some(sums)) => Message::End(Some(sums)),
             Ok(None) => return,
             Err(error) => Message::Failed(error),
         };
@@ -64,6 +65,24 @@ pub(super) fn run(
             return;
         }
     }
+}
+
+/// Reads one stream to its end. Ends early when nobody listens any more.
+pub(super) fn run_stream(
+    input: &mut (dyn Read + Send),
+    limits: &Limits,
+    chunks: &SyncSender<Message>,
+    recycled: &Receiver<Vec<u8>>,
+) {
+    let mut total = 0;
+    let mut pump = Pump { limits, total: &mut total, chunks, recycled, hasher: None };
+    let message = match pump.run(Stream::new(input)) {
+        Ok(Some(_)) => Message::End(None),
+        Ok(None) => return,
+        Err(error) => Message::Failed(error),
+    };
+    // Who listens no more needs no end.
+    let _ = chunks.send(message);
 }
 
 fn read_layer(
@@ -75,47 +94,74 @@ fn read_layer(
 ) -> Result<Option<LayerSums>, LayerError> {
     let algorithm = |digest: &Option<Digest>| digest.as_ref().map_or(Algorithm::Sha256, Digest::algorithm);
     let mut reader = layer.section.reader().hashed(algorithm(&layer.digest));
-    let head = reader.fill_buf()?;
-    let format = Format::sniff(&head[..head.len().min(Format::SNIFF_BYTES)]);
     // Of a layer without compression both digests are over the same bytes.
-    let same = format == Format::Plain && algorithm(&layer.digest) == algorithm(&layer.diff_id);
-    let mut inner = (!same).then(|| Hasher::new(algorithm(&layer.diff_id)));
-    let mut decoder = Decoder::new(format, reader, limits)?;
-    let mut expanded = 0u64;
-    loop {
-        let mut chunk = recycled.try_recv().unwrap_or_default();
-        chunk.resize(CHUNK_BYTES, 0);
-        let mut filled = 0;
-        while filled < chunk.len() {
-            match decoder.read(&mut chunk[filled..])? {
-                0 => break,
-                count => filled += count,
-            }
-        }
-        if filled == 0 {
-            break;
-        }
-        chunk.truncate(filled);
-        expanded += filled as u64;
-        *total += filled as u64;
-        within("total_bytes", limits.total_bytes, *total, || "the size of all layers".into())?;
-        if expanded > limits.ratio_free_bytes && format != Format::Plain {
-            let ratio = expanded / decoder.input().map_or(0, SectionReader::taken).max(1);
-            within("expansion_ratio", limits.expansion_ratio, ratio, || "how far the layer expands".into())?;
-        }
-        if let Some(hasher) = &mut inner {
-            hasher.update(&chunk);
-        }
-        if chunks.send(Message::Chunk(chunk)).is_err() {
-            return Ok(None);
-        }
-    }
-    let (digest, size) = decoder.finish()?.finish();
+    let same = sniff(&mut reader)? == Format::Plain && algorithm(&layer.digest) == algorithm(&layer.diff_id);
+    let hasher = (!same).then(|| Hasher::new(algorithm(&layer.diff_id)));
+    let mut pump = Pump { limits, total, chunks, recycled, hasher };
+    let Some(reader) = pump.run(reader)? else { return Ok(None) };
+    let inner = pump.hasher;
+    let (digest, size) = reader.finish();
     let digest = digest.unwrap_or_else(|| Digest::of(Algorithm::Sha256, b""));
     let diff_id = inner.map_or_else(|| digest.clone(), Hasher::finish);
     expect("its digest differs", layer.digest.as_ref(), &digest)?;
     expect("the digest of its tar archive (diff_id) differs", layer.diff_id.as_ref(), &diff_id)?;
     Ok(Some(LayerSums { digest, diff_id, size }))
+}
+
+fn sniff(reader: &mut impl BufRead) -> io::Result<Format> {
+    let head = reader.fill_buf()?;
+    Ok(Format::sniff(&head[..head.len().min(Format::SNIFF_BYTES)]))
+}
+
+/// Takes the compression off and hands the bytes on.
+struct Pump<'p> {
+    limits: &'p Limits,
+    /// Bytes of all layers so far.
+    total: &'p mut u64,
+    chunks: &'p SyncSender<Message>,
+    recycled: &'p Receiver<Vec<u8>>,
+    /// Of the bytes without compression.
+    hasher: Option<Hasher>,
+}
+
+impl Pump<'_> {
+    /// Reads to the end and gives the reader back; `None` when nobody listens any more.
+    fn run<R: Counted>(&mut self, mut reader: R) -> Result<Option<R>, LayerError> {
+        let limits = self.limits;
+        let format = sniff(&mut reader)?;
+        let mut decoder = Decoder::new(format, reader, limits)?;
+        let mut expanded = 0u64;
+        loop {
+            let mut chunk = self.recycled.try_recv().unwrap_or_default();
+            chunk.resize(CHUNK_BYTES, 0);
+            let mut filled = 0;
+            while filled < chunk.len() {
+                match decoder.read(&mut chunk[filled..])? {
+                    0 => break,
+                    count => filled += count,
+                }
+            }
+            if filled == 0 {
+                return Ok(Some(decoder.finish()?));
+            }
+            chunk.truncate(filled);
+            expanded += filled as u64;
+            *self.total += filled as u64;
+            within("total_bytes", limits.total_bytes, *self.total, || "the size of all layers".into())?;
+            if expanded > limits.ratio_free_bytes && format != Format::Plain {
+                let ratio = expanded / decoder.input().map_or(0, Counted::taken).max(1);
+                within("expansion_ratio", limits.expansion_ratio, ratio, || {
+                    "how far the layer expands".into()
+                })?;
+            }
+            if let Some(hasher) = &mut self.hasher {
+                hasher.update(&chunk);
+            }
+            if self.chunks.send(Message::Chunk(chunk)).is_err() {
+                return Ok(None);
+            }
+        }
+    }
 }
 
 fn expect(what: &'static str, expected: Option<&Digest>, found: &Digest) -> Result<(), LayerError> {
@@ -133,7 +179,8 @@ pub(super) struct Chunks {
     recycle: Sender<Vec<u8>>,
     chunk: Vec<u8>,
     used: usize,
-    ended: Option<LayerSums>,
+    /// Set at the end of a layer.
+    ended: Option<Option<LayerSums>>,
 }
 
 impl Chunks {
@@ -142,7 +189,7 @@ impl Chunks {
     }
 
     /// Passes over what is left of the layer, and gives what it turned out to be. The next bytes are the next layer's.
-    pub(super) fn finish_layer(&mut self) -> Result<LayerSums, LayerError> {
+    pub(super) fn finish_layer(&mut self) -> Result<Option<LayerSums>, LayerError> {
         loop {
             if let Some(sums) = self.ended.take() {
                 return Ok(sums);

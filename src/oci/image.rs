@@ -4,11 +4,13 @@ use std::fs::File;
 use std::io::{BufReader, Read, Write};
 use std::path::Path;
 
+use oci_spec::image::ImageConfiguration;
+
 use super::blobs::Parts;
 use super::config::{created_seconds, runtime_config};
 use super::decompress::{Decoder, Format};
 use super::digest::Digest;
-use super::document::{self, ConfigJson, Descriptor, DockerImageJson, ManifestJson, MediaType};
+use super::document::{self, Descriptor, Document, Role, artifact_type};
 use super::error::{ImportError, LayerError};
 use super::feed::LayerInput;
 use super::import::ImportOptions;
@@ -81,56 +83,55 @@ fn open_oci(parts: &Parts, reference: Option<&str>, options: &ImportOptions) -> 
         let path = parts.path().to_owned();
         return Err(ImportError::NotAnImage { path, reason: "it has no index.json".into() });
     }
-    let index: ManifestJson = document::read(&parts.read("index.json", "index.json", limits)?, "index.json")?;
-    let manifests = index.manifests.ok_or_else(|| ImportError::Document {
-        what: "index.json".into(),
-        reason: "it lists no manifests".into(),
-    })?;
+    if parts.has("oci-layout") {
+        document::check_layout(&parts.read("oci-layout", "oci-layout", limits)?, "oci-layout")?;
+    }
+    let index = document::index(&parts.read("index.json", "index.json", limits)?, "index.json")?;
     let Chosen { descriptor, name } =
-        select::choose(parts, manifests, reference, options.platform.as_ref(), limits)?;
-    let (manifest, raw_manifest) = select::manifest(parts, &descriptor, limits)?;
-    if manifest.artifact_type.as_ref().is_some_and(|text| !text.is_empty()) {
-        return Err(unsupported(&descriptor, "it is no container image but some other artifact"));
-    }
-    let (Some(config), Some(layers)) = (manifest.config, manifest.layers) else {
-        let reason = if manifest.fs_layers.is_some() {
-            "it is of Docker's schema 1: pull it again with a newer Docker"
-        } else {
-            "it has no config or no layers"
-        };
-        let what = format!("manifest {}", descriptor.digest);
-        return Err(ImportError::Document { what, reason: reason.into() });
+        select::choose(parts, index.manifests(), reference, options.platform.as_ref(), limits)?;
+    let (document, raw_manifest) = select::document(parts, &descriptor, limits)?;
+    let no_image = "it is no container image but some other artifact";
+    let manifest = match document {
+        Document::Manifest(manifest) if artifact_type(manifest.artifact_type()).is_none() => manifest,
+        // `select::document` gives no index for a manifest's media type.
+        Document::Manifest(_) | Document::Index(_) | Document::Other { artifact: true, .. } => {
+            return Err(unsupported(&descriptor, no_image));
+        }
+        Document::Other { reason, .. } => {
+            let what = format!("manifest {}", descriptor.digest());
+            return Err(ImportError::Document { what, reason: reason.into() });
+        }
     };
-    if MediaType::of(&config.media_type) != MediaType::Config {
-        return Err(unsupported(&config, "it is no container image but some other artifact"));
+    let (config, layers) = (manifest.config(), manifest.layers());
+    if Role::of(config.media_type()) != Role::Config {
+        return Err(unsupported(config, no_image));
     }
-    let digest = Digest::require(&config.digest, "the digest of the config")?;
-    let raw_config = parts.read_checked(&digest, config.size, &format!("config {digest}"), limits)?;
-    let config: ConfigJson = document::read(&raw_config, &format!("config {digest}"))?;
+    let digest = Digest::require(config.digest().as_ref(), "the digest of the config")?;
+    let raw_config = parts.read_checked(&digest, config.size(), &format!("config {digest}"), limits)?;
+    let config = document::config(&raw_config, &format!("config {digest}"))?;
     let diff_ids = diff_ids(&config, layers.len(), limits)?;
-    let layers = layers.into_iter().zip(diff_ids).map(|(layer, diff_id)| oci_layer(parts, layer, diff_id));
+    let layers = layers.iter().zip(diff_ids).map(|(layer, diff_id)| oci_layer(parts, layer, diff_id));
     let layers = layers.collect::<Result<_, _>>()?;
     finish(layers, &config, name, Some(raw_manifest), raw_config, options)
 }
 
-fn oci_layer(parts: &Parts, layer: Descriptor, diff_id: Digest) -> Result<LayerInput, ImportError> {
-    let digest = Digest::require(&layer.digest, "the digest of a layer")?;
-    let kind = MediaType::of(&layer.media_type);
-    match kind {
-        MediaType::Layer => {}
-        MediaType::ForeignLayer if parts.has(&digest.blob_path()) => {}
-        MediaType::ForeignLayer => {
+fn oci_layer(parts: &Parts, layer: &Descriptor, diff_id: Digest) -> Result<LayerInput, ImportError> {
+    let digest = Digest::require(layer.digest().as_ref(), "the digest of a layer")?;
+    match Role::of(layer.media_type()) {
+        Role::Layer => {}
+        Role::ForeignLayer if parts.has(&digest.blob_path()) => {}
+        Role::ForeignLayer => {
             return Err(unsupported(
-                &layer,
+                layer,
                 "its bytes are not part of the image and are not fetched from elsewhere",
             ));
         }
-        MediaType::EncryptedLayer => {
-            return Err(unsupported(&layer, "encrypted layers cannot be read: decrypt the image first"));
+        Role::EncryptedLayer => {
+            return Err(unsupported(layer, "encrypted layers cannot be read: decrypt the image first"));
         }
-        _ => return Err(unsupported(&layer, "it is no layer that treebox knows")),
+        _ => return Err(unsupported(layer, "it is no layer that treebox knows")),
     }
-    parts.layer(digest, layer.size, layer.media_type, diff_id)
+    parts.layer(digest, layer.size(), layer.media_type().to_string(), diff_id)
 }
 
 fn open_docker(parts: &Parts, wanted: Option<&str>, options: &ImportOptions) -> Result<Image, ImportError> {
@@ -140,8 +141,8 @@ fn open_docker(parts: &Parts, wanted: Option<&str>, options: &ImportOptions) -> 
         return Err(ImportError::NotAnImage { path, reason: "it has no manifest.json".into() });
     }
     let raw_manifest = parts.read("manifest.json", "manifest.json", limits)?;
-    let images: Vec<DockerImageJson> = document::read(&raw_manifest, "manifest.json")?;
-    let tags = |image: &DockerImageJson| image.repo_tags.clone().unwrap_or_default();
+    let images = document::docker_images(&raw_manifest, "manifest.json")?;
+    let tags = |image: &document::DockerImageJson| image.repo_tags.clone().unwrap_or_default();
     let available = || {
         let names = images.iter().map(|image| tags(image).first().unwrap_or(&image.config).clone());
         names.collect::<Vec<_>>().join(", ")
@@ -165,7 +166,7 @@ fn open_docker(parts: &Parts, wanted: Option<&str>, options: &ImportOptions) -> 
     };
     let what = format!("config {}", image.config);
     let raw_config = parts.read(&image.config, &what, limits)?;
-    let config: ConfigJson = document::read(&raw_config, &what)?;
+    let config = document::config(&raw_config, &what)?;
     let names = image.layers.clone().unwrap_or_default();
     let diff_ids = diff_ids(&config, names.len(), limits)?;
     let layers = names.into_iter().zip(diff_ids).map(|(name, diff_id)| {
@@ -180,7 +181,7 @@ fn open_docker(parts: &Parts, wanted: Option<&str>, options: &ImportOptions) -> 
 
 fn finish(
     layers: Vec<LayerInput>,
-    config: &ConfigJson,
+    config: &ImageConfiguration,
     name: Option<String>,
     raw_manifest: Option<Vec<u8>>,
     raw_config: Vec<u8>,
@@ -211,9 +212,9 @@ fn same_kind(left: &Platform, right: &Platform) -> bool {
 }
 
 /// The digests of the tar archives, as many as layers; they are text in the config and anything may stand there.
-fn diff_ids(config: &ConfigJson, layers: usize, limits: &Limits) -> Result<Vec<Digest>, ImportError> {
+fn diff_ids(config: &ImageConfiguration, layers: usize, limits: &Limits) -> Result<Vec<Digest>, ImportError> {
     within("layers", limits.layers, layers as u64, || "the number of layers".into())?;
-    let texts = config.rootfs.as_ref().and_then(|rootfs| rootfs.diff_ids.clone()).unwrap_or_default();
+    let texts = config.rootfs().diff_ids();
     if texts.len() != layers {
         return Err(ImportError::Mismatch {
             what: "the image's list of layers".into(),

@@ -32,6 +32,15 @@ pub(super) struct Place {
 }
 
 impl Place {
+    /// Somewhere that means nothing but itself.
+    pub(super) const fn plain(path: TreePath) -> Self {
+        Self { path, role: Role::Plain }
+    }
+
+    pub(super) fn into_path(self) -> TreePath {
+        self.path
+    }
+
     /// Whether a file's bytes are wanted: those of a whiteout mean nothing.
     pub(super) const fn wants_bytes(&self) -> bool {
         matches!(self.role, Role::Plain | Role::AufsLink)
@@ -47,6 +56,16 @@ enum Role {
     AufsLink,
     /// Other bookkeeping of aufs, which is no part of the file system.
     Aufs,
+}
+
+/// Takes in the entries of one archive.
+pub(super) trait Changes {
+    /// Finds out where an entry goes and what it means there.
+    fn place(&self, written: &[u8]) -> Result<Place, LayerError>;
+    /// Takes in the next entry.
+    fn add(&mut self, place: Place, change: Change) -> Result<(), LayerError>;
+    /// Applies what waited.
+    fn finish(self) -> Result<(), LayerError>;
 }
 
 /// Applies the entries of one layer.
@@ -73,15 +92,41 @@ impl<'d, 's> LayerChanges<'d, 's> {
         }
     }
 
-    /// Finds out where an entry goes and what it means there.
-    pub(super) fn place(&self, written: &[u8]) -> Result<Place, LayerError> {
+    fn role(&self, path: &TreePath, written: &[u8]) -> Result<Role, LayerError> {
+        let Some((parent, last)) = path.split_last() else { return Ok(Role::Plain) };
+        if !self.whiteouts {
+            return Ok(Role::Plain);
+        }
+        let marked = |name: &Name| name.as_bytes().starts_with(PREFIX);
+        if let Some(first) = parent.names().iter().find(|name| marked(name)) {
+            return match first.as_bytes() {
+                AUFS_LINKS => Ok(Role::AufsLink),
+                name if name.starts_with(AUFS_PREFIX) => Ok(Role::Aufs),
+                _ => Err(LayerError::Whiteout(written.to_vec())),
+            };
+        }
+        match last.as_bytes() {
+            OPAQUE => Ok(Role::Opaque(parent)),
+            name if name.starts_with(AUFS_PREFIX) => Ok(Role::Aufs),
+            name => match name.strip_prefix(PREFIX) {
+                None => Ok(Role::Plain),
+                Some(hidden) => match Name::new(hidden) {
+                    Ok(hidden) => Ok(Role::Whiteout(parent.join(&hidden))),
+                    Err(_) => Err(LayerError::Whiteout(written.to_vec())),
+                },
+            },
+        }
+    }
+}
+
+impl Changes for LayerChanges<'_, '_> {
+    fn place(&self, written: &[u8]) -> Result<Place, LayerError> {
         let path = TreePath::parse(written)?;
         let role = self.role(&path, written)?;
         Ok(Place { path, role })
     }
 
-    /// Takes in the next entry.
-    pub(super) fn add(&mut self, place: Place, change: Change) -> Result<(), LayerError> {
+    fn add(&mut self, place: Place, change: Change) -> Result<(), LayerError> {
         let Place { path, role } = place;
         match role {
             Role::Whiteout(hidden) => self.hidden.push(hidden),
@@ -108,8 +153,7 @@ impl<'d, 's> LayerChanges<'d, 's> {
         Ok(())
     }
 
-    /// Applies what waited.
-    pub(super) fn finish(self) -> Result<(), LayerError> {
+    fn finish(self) -> Result<(), LayerError> {
         let Some(waiting) = self.waiting else { return Ok(()) };
         for directory in &self.opaque {
             self.draft.clear(directory)?;
@@ -121,32 +165,6 @@ impl<'d, 's> LayerChanges<'d, 's> {
             apply(self.draft, &self.aufs_links, &path, change)?;
         }
         Ok(())
-    }
-
-    fn role(&self, path: &TreePath, written: &[u8]) -> Result<Role, LayerError> {
-        let Some((parent, last)) = path.split_last() else { return Ok(Role::Plain) };
-        if !self.whiteouts {
-            return Ok(Role::Plain);
-        }
-        let marked = |name: &Name| name.as_bytes().starts_with(PREFIX);
-        if let Some(first) = parent.names().iter().find(|name| marked(name)) {
-            return match first.as_bytes() {
-                AUFS_LINKS => Ok(Role::AufsLink),
-                name if name.starts_with(AUFS_PREFIX) => Ok(Role::Aufs),
-                _ => Err(LayerError::Whiteout(written.to_vec())),
-            };
-        }
-        match last.as_bytes() {
-            OPAQUE => Ok(Role::Opaque(parent)),
-            name if name.starts_with(AUFS_PREFIX) => Ok(Role::Aufs),
-            name => match name.strip_prefix(PREFIX) {
-                None => Ok(Role::Plain),
-                Some(hidden) => match Name::new(hidden) {
-                    Ok(hidden) => Ok(Role::Whiteout(parent.join(&hidden))),
-                    Err(_) => Err(LayerError::Whiteout(written.to_vec())),
-                },
-            },
-        }
     }
 }
 

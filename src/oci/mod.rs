@@ -1,4 +1,4 @@
-//! Images in: OCI layouts and archives, what `docker save` writes, and archives of a root file system.
+//! Images in: OCI layouts and archives, what `docker save` writes, and archives of a root file system. Tar streams in and out for `cp`.
 //!
 //! An import reads an image's documents, chooses one image, and turns its layers into one tree and the blobs of its files. Three kinds of
 //! threads work at once with bounded queues between them: one reads, checks digests and decompresses; one parses and edits the tree; some write
@@ -20,17 +20,20 @@ mod digest;
 mod document;
 mod entry;
 mod error;
+mod export;
 mod feed;
 mod header;
 mod image;
 mod import;
 mod layer;
 mod limits;
+mod normalize;
 mod pax;
 mod section;
 mod select;
 mod source;
 mod sparse;
+mod stream;
 mod tarball;
 #[cfg(test)]
 mod testing;
@@ -41,6 +44,8 @@ mod writers;
 
 pub use digest::Digest;
 pub use error::{ImportError, LayerError};
+pub use export::{ExportError, TarWritten, write_tar};
 pub use import::{ImportOptions, Imported, LayerFacts, import};
 pub use limits::{LimitError, Limits};
 pub use source::ImageSource;
+pub use stream::{TarRead, read_tar};

@@ -100,9 +100,45 @@ pub(super) fn percent_decode(text: &[u8]) -> Vec<u8> {
     out
 }
 
+/// Writes standard base64 with padding.
+pub(super) fn to_base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let bits = (0..3).fold(0u32, |bits, at| bits << 8 | u32::from(chunk.get(at).copied().unwrap_or(0)));
+        for at in 0..4 {
+            let digit = DIGITS[(bits >> (18 - 6 * at) & 63) as usize];
+            out.push(if at <= chunk.len() { char::from(digit) } else { '=' });
+        }
+    }
+    out
+}
+
+/// Writes bytes with percent signs for all that are no plain ASCII character, `=` and `%`.
+pub(super) fn percent_encode(bytes: &[u8]) -> String {
+    let mut out = String::new();
+    for byte in bytes {
+        match byte {
+            b'=' | b'%' | ..=b' ' | 0x7f.. => out.push_str(&format!("%{byte:02X}")),
+            byte => out.push(char::from(*byte)),
+        }
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn base64_and_percent_signs_are_read_as_they_were_written() {
+        for len in 0..20u8 {
+            let bytes: Vec<u8> = (0..len).map(|byte| byte.wrapping_mul(89)).collect();
+            assert_eq!(base64(to_base64(&bytes).as_bytes()), Some(bytes.clone()));
+            assert_eq!(percent_decode(percent_encode(&bytes).as_bytes()), bytes);
+        }
+        assert_eq!(to_base64(b"hello"), "aGVsbG8=");
+    }
 
     #[test]
     fn a_value_may_hold_newlines_equal_signs_and_nul_bytes() {

@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::decompress::Format;
 use super::digest::{Algorithm, Digest, Hasher};
 use super::tarball::Input;
 use crate::disk::DiskError;
@@ -130,7 +131,14 @@ impl BufRead for SectionReader {
         if self.used == self.buffer.len() {
             let mut buffer = std::mem::take(&mut self.buffer);
             buffer.resize(BUFFER_BYTES, 0);
-            let count = self.read_file(&mut buffer)?;
+            let mut count = self.read_file(&mut buffer)?;
+            // A pipe gives what it has; the first bytes have to be enough to tell the compression.
+            while count > 0 && self.at < Format::SNIFF_BYTES as u64 {
+                match self.read_file(&mut buffer[count..])? {
+                    0 => break,
+                    more => count += more,
+                }
+            }
             buffer.truncate(count);
             (self.buffer, self.used) = (buffer, 0);
         }

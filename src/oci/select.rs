@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::blobs::Parts;
 use super::digest::Digest;
-use super::document::{self, Descriptor, ManifestJson, MediaType, PlatformJson};
+use super::document::{Descriptor, Document, PlatformSpec, Role, annotation, artifact_type, platform_of};
 use super::error::ImportError;
 use super::limits::{Limits, within};
 use crate::object::Platform;
@@ -34,7 +34,7 @@ struct Search<'p> {
 /// asked for in words when it is given, else the host's is taken, and an image for another platform if it is the only one.
 pub(super) fn choose(
     parts: &Parts,
-    index: Vec<Descriptor>,
+    index: &[Descriptor],
     reference: Option<&str>,
     wanted: Option<&Platform>,
     limits: &Limits,
@@ -72,20 +72,24 @@ impl Search<'_> {
         within("index_manifests", self.limits.index_manifests, self.looked_at, || {
             "the number of manifests in the index".into()
         })?;
-        match MediaType::of(&descriptor.media_type) {
-            MediaType::Index => {
+        match Role::of(descriptor.media_type()) {
+            Role::Index => {
                 within("index_depth", self.limits.index_depth, depth + 1, || {
                     "the depth of indexes within indexes".into()
                 })?;
-                let (document, _) = manifest(self.parts, descriptor, self.limits)?;
-                for below in document.manifests.iter().flatten() {
+                let (document, _) = document(self.parts, descriptor, self.limits)?;
+                let below = match &document {
+                    Document::Index(index) => index.manifests().as_slice(),
+                    _ => &[],
+                };
+                for below in below {
                     self.visit(below, name_of(below).or(name), depth + 1)?;
                 }
             }
-            MediaType::Manifest if !is_no_image(descriptor) => {
+            Role::Manifest if !is_no_image(descriptor) => {
                 self.found.push(Chosen { descriptor: descriptor.clone(), name: name.map(str::to_owned) });
             }
-            MediaType::SchemaOne => {
+            Role::SchemaOne => {
                 return Err(unsupported(
                     descriptor,
                     "it is of Docker's schema 1: pull it again with a newer Docker",
@@ -101,9 +105,9 @@ impl Search<'_> {
         let target = wanted.unwrap_or(&host);
         let only = self.found.len() == 1 && wanted.is_none();
         let platforms: BTreeSet<String> =
-            self.found.iter().map(|chosen| shown(chosen.descriptor.platform.as_ref())).collect();
+            self.found.iter().map(|chosen| shown(chosen.descriptor.platform().as_ref())).collect();
         let ranked = self.found.into_iter().filter_map(|chosen| {
-            let rank = rank(chosen.descriptor.platform.as_ref(), target);
+            let rank = rank(chosen.descriptor.platform().as_ref(), target);
             Some((rank.or(only.then_some(u8::MAX))?, chosen))
         });
         // Of equal ones the first counts, as the image specification says.
@@ -123,26 +127,22 @@ impl Search<'_> {
 }
 
 /// Reads a manifest or index that a descriptor points to, and makes sure that it is what the descriptor says.
-pub(super) fn manifest(
+pub(super) fn document(
     parts: &Parts,
     descriptor: &Descriptor,
     limits: &Limits,
-) -> Result<(ManifestJson, Vec<u8>), ImportError> {
-    let digest = Digest::require(&descriptor.digest, "the digest of a manifest")?;
+) -> Result<(Document, Vec<u8>), ImportError> {
+    let digest = Digest::require(descriptor.digest().as_ref(), "the digest of a manifest")?;
     let what = format!("manifest {digest}");
-    let bytes = parts.read_checked(&digest, descriptor.size, &what, limits)?;
-    let document: ManifestJson = document::read(&bytes, &what)?;
-    // One document that two programs read as two things is an attack (CVE-2021-41190).
-    let is_index = document.manifests.is_some();
-    let is_manifest = document.config.is_some() || document.layers.is_some();
-    let promised = MediaType::of(&descriptor.media_type);
-    let reason = if is_index && is_manifest {
-        Some("it is an index and a manifest at once".to_owned())
-    } else if is_index != (promised == MediaType::Index) {
-        Some(format!("it is not of the media type `{}` that its descriptor gives", descriptor.media_type))
+    let bytes = parts.read_checked(&digest, descriptor.size(), &what, limits)?;
+    let document = Document::read(&bytes, &what)?;
+    let promised = descriptor.media_type();
+    let is_index = matches!(document, Document::Index(_));
+    let reason = if is_index != (Role::of(promised) == Role::Index) {
+        Some(format!("it is not of the media type `{promised}` that its descriptor gives"))
     } else {
-        let own = document.media_type.as_ref().filter(|own| **own != descriptor.media_type);
-        own.map(|own| format!("it says it is `{own}`, its descriptor says `{}`", descriptor.media_type))
+        let own = document.media_type().filter(|own| *own != promised);
+        own.map(|own| format!("it says it is `{own}`, its descriptor says `{promised}`"))
     };
     match reason {
         Some(reason) => Err(ImportError::Document { what, reason }),
@@ -152,21 +152,22 @@ pub(super) fn manifest(
 
 /// An error about a part's media type.
 pub(super) fn unsupported(descriptor: &Descriptor, reason: &'static str) -> ImportError {
+    let media_type = descriptor.artifact_type().as_ref().unwrap_or(descriptor.media_type());
     ImportError::Unsupported {
-        what: descriptor.digest.chars().take(80).collect(),
-        media_type: descriptor.artifact_type.clone().unwrap_or_else(|| descriptor.media_type.clone()),
+        what: descriptor.digest().as_ref().chars().take(80).collect(),
+        media_type: media_type.to_string(),
         reason,
     }
 }
 
 fn name_of(descriptor: &Descriptor) -> Option<&str> {
-    descriptor.annotation(CONTAINERD_NAME).or_else(|| descriptor.annotation(REF_NAME))
+    annotation(descriptor, CONTAINERD_NAME).or_else(|| annotation(descriptor, REF_NAME))
 }
 
 fn answers_to(descriptor: &Descriptor, reference: &str) -> bool {
-    let names = [REF_NAME, CONTAINERD_NAME].into_iter().filter_map(|key| descriptor.annotation(key));
+    let names = [REF_NAME, CONTAINERD_NAME].into_iter().filter_map(|key| annotation(descriptor, key));
     let reference = reference.strip_prefix('@').unwrap_or(reference);
-    descriptor.digest == reference
+    descriptor.digest().as_ref() == reference
         || names.into_iter().any(|name| {
             name == reference
                 || name.strip_suffix(reference).is_some_and(|rest| rest.ends_with(':'))
@@ -184,18 +185,20 @@ pub(super) fn full_name(name: &str) -> String {
 
 /// BuildKit's attestations and other artifacts stand in an index like images.
 fn is_no_image(descriptor: &Descriptor) -> bool {
-    let unknown = |text: &Option<String>| text.as_deref() == Some("unknown");
-    descriptor.artifact_type.as_ref().is_some_and(|text| !text.is_empty())
-        || descriptor.annotation(DOCKER_REFERENCE_TYPE).is_some()
-        || descriptor.platform.as_ref().is_some_and(|p| unknown(&p.os) && unknown(&p.architecture))
+    let unknown = |platform: &PlatformSpec| {
+        let platform = platform_of(platform);
+        platform.os == "unknown" && platform.architecture == "unknown"
+    };
+    artifact_type(descriptor.artifact_type()).is_some()
+        || annotation(descriptor, DOCKER_REFERENCE_TYPE).is_some()
+        || descriptor.platform().as_ref().is_some_and(unknown)
 }
 
 /// How well a platform fits, 0 the best; `None` when it does not.
-fn rank(platform: Option<&PlatformJson>, wanted: &Platform) -> Option<u8> {
+fn rank(platform: Option<&PlatformSpec>, wanted: &Platform) -> Option<u8> {
     let Some(platform) = platform else { return Some(4) };
-    let text = |text: &Option<String>| text.clone().unwrap_or_default();
-    let architecture = text(&platform.architecture);
-    if text(&platform.os) != wanted.os || architecture != wanted.architecture {
+    let Platform { os, architecture, variant } = platform_of(platform);
+    if os != wanted.os || architecture != wanted.architecture {
         return None;
     }
     let plain = |variant: &str| match (architecture.as_str(), variant) {
@@ -203,7 +206,7 @@ fn rank(platform: Option<&PlatformJson>, wanted: &Platform) -> Option<u8> {
         ("arm64", "v8") | ("amd64", "v1") => String::new(),
         _ => variant.to_owned(),
     };
-    let (have, want) = (plain(&text(&platform.variant)), plain(&wanted.variant));
+    let (have, want) = (plain(&variant), plain(&wanted.variant));
     match (have == want, have.is_empty(), want.is_empty()) {
         (true, ..) => Some(0),
         (false, true, _) => Some(1),
@@ -213,10 +216,6 @@ fn rank(platform: Option<&PlatformJson>, wanted: &Platform) -> Option<u8> {
     }
 }
 
-fn shown(platform: Option<&PlatformJson>) -> String {
-    let Some(platform) = platform else { return "one without a platform".into() };
-    let text = |text: &Option<String>| text.clone().unwrap_or_default();
-    let (os, architecture, variant) =
-        (text(&platform.os), text(&platform.architecture), text(&platform.variant));
-    Platform { os, architecture, variant }.to_string()
+fn shown(platform: Option<&PlatformSpec>) -> String {
+    platform.map_or_else(|| "one without a platform".into(), |platform| platform_of(platform).to_string())
 }

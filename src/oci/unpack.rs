@@ -4,13 +4,13 @@
 //! - Nothing is ever extracted onto a file system: entries become values, bodies become blobs.
 //! - Memory is bounded by the queues between the threads and by the number of entries, never by the size of the layers.
 
-use std::io::Write;
-use std::sync::mpsc;
+use std::io::{Read, Write};
+use std::sync::mpsc::{self, Receiver, SyncSender};
 
 use super::entry::{TarEntry, TarKind};
 use super::error::{ImportError, LayerError};
-use super::feed::{self, CHUNKS_WAITING, Chunks, LayerInput, LayerSums};
-use super::layer::{Change, LayerChanges};
+use super::feed::{self, CHUNKS_WAITING, Chunks, LayerInput, LayerSums, Message};
+use super::layer::{Change, Changes, LayerChanges};
 use super::limits::{Limits, within};
 use super::tarball::Tar;
 use super::writers::{Closing, Writers};
@@ -40,24 +40,54 @@ pub(super) fn unpack(
     limits: &Limits,
     whiteouts: bool,
 ) -> Result<Unpacked, ImportError> {
+    let feed = |chunks: &SyncSender<Message>, recycled: &Receiver<Vec<u8>>| {
+        feed::run(layers, limits, chunks, recycled);
+    };
+    pipeline(batch, limits, feed, |unpacking, chunks| {
+        for (number, layer) in layers.iter().enumerate() {
+            let done = unpacking.layer(chunks, LayerChanges::new(draft, number == 0, whiteouts));
+            done.map_err(|source| ImportError::Layer { layer: layer.name.clone(), source })?;
+        }
+        Ok(())
+    })
+}
+
+/// Applies one stream.
+pub(super) fn unpack_stream(
+    input: &mut (dyn Read + Send),
+    changes: impl Changes,
+    batch: &Batch<'_>,
+    limits: &Limits,
+) -> Result<Unpacked, ImportError> {
+    let feed = |chunks: &SyncSender<Message>, recycled: &Receiver<Vec<u8>>| {
+        feed::run_stream(input, limits, chunks, recycled);
+    };
+    pipeline(batch, limits, feed, |unpacking, chunks| {
+        unpacking.layer(chunks, changes).map_err(ImportError::Stream)
+    })
+}
+
+/// Starts the threads, parses on this one, and waits for all.
+fn pipeline(
+    batch: &Batch<'_>,
+    limits: &Limits,
+    feed: impl FnOnce(&SyncSender<Message>, &Receiver<Vec<u8>>) + Send,
+    parse: impl FnOnce(&mut Unpacking<'_, '_>, &mut Chunks) -> Result<(), ImportError>,
+) -> Result<Unpacked, ImportError> {
     let (chunks, messages) = mpsc::sync_channel(CHUNKS_WAITING);
     let (recycle, recycled) = mpsc::channel();
     let writers = Writers::new();
     let threads = std::thread::available_parallelism().map_or(2, |count| count.get().clamp(2, 4));
     let unpacked = std::thread::scope(|scope| {
-        scope.spawn(move || feed::run(layers, limits, &chunks, &recycled));
+        scope.spawn(move || feed(&chunks, &recycled));
         for _ in 0..threads {
             scope.spawn(|| writers.work(batch));
         }
         let _closing = Closing(&writers);
         let mut chunks = Chunks::new(messages, recycle);
         let mut unpacked = Unpacked::default();
-        for (number, layer) in layers.iter().enumerate() {
-            let changes = LayerChanges::new(draft, number == 0, whiteouts);
-            let mut unpacking = Unpacking { batch, limits, writers: &writers, unpacked: &mut unpacked };
-            let done = unpacking.layer(&mut chunks, changes);
-            done.map_err(|source| ImportError::Layer { layer: layer.name.clone(), source })?;
-        }
+        let mut unpacking = Unpacking { batch, limits, writers: &writers, unpacked: &mut unpacked };
+        parse(&mut unpacking, &mut chunks)?;
         Ok::<_, ImportError>(unpacked)
     })?;
     writers.finish()?;
@@ -72,7 +102,7 @@ struct Unpacking<'u, 'b> {
 }
 
 impl Unpacking<'_, '_> {
-    fn layer(&mut self, chunks: &mut Chunks, mut changes: LayerChanges<'_, '_>) -> Result<(), LayerError> {
+    fn layer(&mut self, chunks: &mut Chunks, mut changes: impl Changes) -> Result<(), LayerError> {
         let mut tar = Tar::new(&mut *chunks, self.limits);
         while let Some(entry) = tar.next()? {
             self.unpacked.entries += 1;
@@ -85,7 +115,7 @@ impl Unpacking<'_, '_> {
         }
         // What follows the archive is part of the layer's digests.
         let sums = tar.into_input().finish_layer()?;
-        self.unpacked.sums.push(sums);
+        self.unpacked.sums.extend(sums);
         changes.finish()
     }
 
@@ -93,7 +123,7 @@ impl Unpacking<'_, '_> {
         &mut self,
         tar: &mut Tar<'_, &mut Chunks>,
         entry: TarEntry,
-        changes: &mut LayerChanges<'_, '_>,
+        changes: &mut impl Changes,
     ) -> Result<(), LayerError> {
         let TarEntry { path, meta, kind } = entry;
         let place = changes.place(&path)?;

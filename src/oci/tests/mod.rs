@@ -7,3 +7,4 @@ mod layouts;
 mod limits;
 mod random;
 mod speed;
+mod streams;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FileType, Mode};
 
 use super::entry::{LayerEntry, LayerError, LayerNode};
-use super::inode::{self, Dir, dress, mtime_of, read_attributes, set_time};
+use super::inode::{self, Dir, dress, mtime_of, read_attributes, set_mode, set_time};
 use crate::disk::DiskError;
 use crate::object::{BlobId, LinkGroup, Meta, Timestamp};
 use crate::store::Layout;
@@ -48,10 +48,19 @@ pub struct LayerBuilder {
     root: Dir,
     /// The directories from the layer's root down to where the last entry went.
     open: Vec<(Vec<u8>, Dir)>,
-    times: Vec<(Vec<u8>, Timestamp)>,
+    /// Directories whose time and mode are set at the end.
+    directories: Vec<(Vec<u8>, Timestamp, u16)>,
     groups: HashMap<LinkGroup, Vec<u8>>,
     linked: HashSet<BlobId>,
     built: Built,
+}
+
+/// What the owner of a directory needs to make entries in it.
+const OWNER_BITS: u16 = 0o700;
+
+/// The attributes of a directory that is still being filled: a plain user cannot write into one of mode 0555.
+fn open(meta: &Meta) -> Meta {
+    Meta { mode: meta.mode | OWNER_BITS, ..meta.clone() }
 }
 
 impl LayerBuilder {
@@ -62,7 +71,7 @@ impl LayerBuilder {
             root: Dir::open(dir)?,
             options,
             open: Vec::new(),
-            times: Vec::new(),
+            directories: Vec::new(),
             groups: HashMap::new(),
             linked: HashSet::new(),
             built: Built::default(),
@@ -72,8 +81,14 @@ impl LayerBuilder {
     /// Makes one entry. Its parent directory was made before.
     pub fn add(&mut self, entry: &LayerEntry) -> Result<(), LayerError> {
         if entry.path.is_empty() {
-            self.dress(&Dir::open(&self.root.path)?, b"", &entry.path, FileType::Directory, &entry.meta)?;
-            self.times.push((Vec::new(), entry.meta.mtime));
+            self.dress(
+                &Dir::open(&self.root.path)?,
+                b"",
+                &entry.path,
+                FileType::Directory,
+                &open(&entry.meta),
+            )?;
+            self.directories.push((Vec::new(), entry.meta.mtime, entry.meta.mode));
             return Ok(());
         }
         let (parent, name) = match entry.path.iter().rposition(|byte| *byte == b'/') {
@@ -89,9 +104,9 @@ impl LayerBuilder {
                 if *opaque && !crate::disk::set_xattr(&dir.proc_path(name), inode::OPAQUE, b"y")? {
                     return Err(dir.error("mark as opaque", name, rustix::io::Errno::NOTSUP).into());
                 }
-                self.dress(&dir, name, &entry.path, FileType::Directory, &entry.meta)?;
+                self.dress(&dir, name, &entry.path, FileType::Directory, &open(&entry.meta))?;
                 // Its time changes with what is made in it, so it is set again at the end.
-                self.times.push((entry.path.clone(), entry.meta.mtime));
+                self.directories.push((entry.path.clone(), entry.meta.mtime, entry.meta.mode));
                 let child = dir.open_child(name)?;
                 self.leave(dir);
                 self.open.push((entry.path.clone(), child));
@@ -119,11 +134,15 @@ impl LayerBuilder {
         Ok(())
     }
 
-    /// Sets the directories' times and gives what was made.
+    /// Sets the directories' times and modes and gives what was made.
     pub fn finish(mut self) -> Result<Built, LayerError> {
         self.open.clear();
-        for (path, mtime) in std::mem::take(&mut self.times).into_iter().rev() {
+        // The deepest first: a directory may shut its owner out from then on.
+        for (path, mtime, mode) in std::mem::take(&mut self.directories).into_iter().rev() {
             set_time(&self.root, &path, mtime)?;
+            if mode & OWNER_BITS != OWNER_BITS {
+                set_mode(&self.root, &path, mode)?;
+            }
         }
         Ok(self.built)
     }

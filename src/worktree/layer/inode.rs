@@ -204,17 +204,20 @@ pub(super) fn dress(
         }
     }
     if kind != FileType::Symlink {
-        let mode = Mode::from_raw_mode(u32::from(meta.mode));
-        if name.is_empty() {
-            rustix::fs::fchmod(&dir.fd, mode)
-                .map_err(|errno| dir.error("change the mode of", name, errno))?;
-        } else {
-            rustix::fs::chmodat(&dir.fd, name, mode, AtFlags::empty())
-                .map_err(|errno| dir.error("change the mode of", name, errno))?;
-        }
+        set_mode(dir, name, meta.mode)?;
     }
     set_time(dir, name, meta.mtime)?;
     Ok(missing)
+}
+
+/// Sets a mode; the name is no symlink's.
+pub(super) fn set_mode(dir: &Dir, name: &[u8], mode: u16) -> Result<(), DiskError> {
+    let mode = Mode::from_raw_mode(u32::from(mode));
+    let done = match name.is_empty() {
+        true => rustix::fs::fchmod(&dir.fd, mode),
+        false => rustix::fs::chmodat(&dir.fd, name, mode, AtFlags::empty()),
+    };
+    done.map_err(|errno| dir.error("change the mode of", name, errno))
 }
 
 pub(super) fn set_time(dir: &Dir, name: &[u8], mtime: Timestamp) -> Result<(), DiskError> {
