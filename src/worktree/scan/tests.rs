@@ -180,7 +180,9 @@ fn a_deep_directory_does_not_run_out_of_files_and_too_deep_is_an_error() {
     assert_eq!(report.entries, 2 * (MAX_DEPTH as u64 - 1) + 1);
     deepen(MAX_DEPTH + 2);
     assert!(matches!(scan_error(&store, &store.host()), ScanError::Draft(DraftError::TooDeep(_))));
-    fs::remove_dir_all(store.host()).unwrap();
+    // The standard library keeps a directory open for each level: more than the usual limit of 1024 files.
+    let removed = std::process::Command::new("rm").arg("-rf").arg(store.host()).status().unwrap();
+    assert!(removed.success());
 }
 
 #[test]
