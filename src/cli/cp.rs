@@ -54,7 +54,9 @@ fn or_head(rev: &str) -> &str {
 
 fn copy_in(source: Side<'_>, rev: &str, path: &str, context: &mut Context) -> Result<Exit, Failure> {
     let engine = context.engine()?;
-    let branch = branch(&engine, rev)?;
+    // The engine refuses what is no branch, and a HEAD that is on none.
+    let head = if matches!(rev, "" | "HEAD" | "@") { engine.head()?.branch } else { None };
+    let branch = head.unwrap_or_else(|| or_head(rev).to_owned());
     let dest = parsed(path)?;
     if path.ends_with('/') && path.len() > 1 {
         expect_directory(&engine, &branch, path)?;
@@ -80,23 +82,6 @@ fn copy_in(source: Side<'_>, rev: &str, path: &str, context: &mut Context) -> Re
     let what = if committed.changed { text::changes(committed.changes) } else { "unchanged".to_owned() };
     out.note(format_args!("{branch} {} {what}", committed.state.id().short()));
     Ok(Exit::DONE)
-}
-
-/// The branch that a copy commits to.
-fn branch(engine: &Engine, rev: &str) -> Result<String, Failure> {
-    if matches!(rev, "" | "HEAD" | "@") {
-        let head = engine.head()?.branch;
-        return head.ok_or_else(|| {
-            Failure::refused("HEAD is not on a branch, and cp commits to branches: write BRANCH:/path")
-        });
-    }
-    if engine.branches()?.iter().any(|branch| branch.name == rev) {
-        return Ok(rev.to_owned());
-    }
-    Err(Failure::Refused(
-        format!("`{rev}` is not a branch, and cp commits to branches"),
-        Some(format!("make one there: treebox branch NAME {rev}")),
-    ))
 }
 
 /// A path with a slash at its end means a directory that is there, as for `cp` and `podman cp`.

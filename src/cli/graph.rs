@@ -162,6 +162,7 @@ mod tests {
 
     #[test]
     fn an_octopus_opens_a_column_for_each_parent() {
-        assert_eq!(drawn(&["e bcd", "d a", "c a", "b a", "a"]), "* e\n|\\\n| \\\n| | * d\n");
+        let expected = "* e\n|\\\n|\\ \\\n| | * d\n| * | c\n| |/\n* | b\n|/\n* a\n";
+        assert_eq!(drawn(&["e bcd", "d a", "c a", "b a", "a"]), expected);
     }
 }

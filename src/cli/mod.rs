@@ -61,7 +61,10 @@ impl Context {
             Some(dir) => EngineOptions::at(dir),
             None => EngineOptions::from_env()?,
         };
-        Ok(Engine::open(options)?)
+        let engine = Engine::open(options)?;
+        // This process ends with its one verb. What it leaves open the kernel closes faster, and the worker ends by itself when its socket closes.
+        std::mem::forget(engine.clone());
+        Ok(engine)
     }
 }
 

@@ -84,6 +84,16 @@ impl Core {
         Ok(worker)
     }
 
+    /// Starts the worker in the background.
+    pub(super) fn prestart(self: &Arc<Self>) {
+        if self.worker.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
+            let core = Arc::clone(self);
+            // Who needs the worker asks again and gets the error there.
+            let _ =
+                std::thread::Builder::new().name("treebox-start".into()).spawn(move || drop(core.worker()));
+        }
+    }
+
     /// A session of the worker that nobody else uses.
     pub(super) fn session(&self) -> Result<Session> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();

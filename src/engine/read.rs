@@ -1,5 +1,6 @@
 //! Reading and comparing states without running anything.
 
+use std::collections::HashMap;
 use std::io::Read;
 
 use super::core::Core;
@@ -8,7 +9,8 @@ use super::outcome::ChangeCounts;
 use super::state::State;
 use super::types::Listed;
 use crate::object::{
-    Change, ChangeKind, Entry, Kind, Node, SourceError, TreeId, TreePath, TreeSource, diff, resolve,
+    Change, ChangeKind, Entry, Kind, LinkGroup, Node, SourceError, TreeId, TreePath, TreeSource, diff,
+    resolve,
 };
 use crate::store::BlobReader;
 
@@ -89,7 +91,10 @@ impl Core {
 
     pub(super) fn entry(&self, state: &State, path: &TreePath) -> Result<Listed> {
         let (path, entry) = self.find(state, path, false)?;
-        Ok(Listed { path, entry, links: 1 })
+        let mut listed = [Listed { path, entry, links: 1 }];
+        self.count_links(state, &mut listed)?;
+        let [listed] = listed;
+        Ok(listed)
     }
 
     pub(super) fn list(&self, state: &State, path: &TreePath, recursive: bool) -> Result<Vec<Listed>> {
@@ -99,7 +104,37 @@ impl Core {
             Node::Directory { tree, .. } => self.list_below(&path, tree, recursive, &mut listed)?,
             _ => listed.push(Listed { path, entry, links: 1 }),
         }
+        self.count_links(state, &mut listed)?;
         Ok(listed)
+    }
+
+    /// Counts the paths of the whole state that are the same file; reads no tree when no listed file has more than one.
+    fn count_links(&self, state: &State, listed: &mut [Listed]) -> Result<()> {
+        let group = |entry: &Entry| match entry.node {
+            Node::File { link, .. } => link,
+            _ => None,
+        };
+        let mut counts: HashMap<LinkGroup, u64> = HashMap::new();
+        counts.extend(listed.iter().filter_map(|one| Some((group(&one.entry)?, 0))));
+        // Directories without links below are passed by.
+        let mut todo =
+            if counts.is_empty() { Vec::new() } else { vec![self.store.root(&state.tree())?.node] };
+        while let Some(node) = todo.pop() {
+            let Node::Directory { tree, below } = node else { continue };
+            if below.links == 0 {
+                continue;
+            }
+            for (_, entry) in self.store.tree(&tree)?.into_entries() {
+                if let Some(count) = group(&entry).and_then(|group| counts.get_mut(&group)) {
+                    *count += 1;
+                }
+                todo.push(entry.node);
+            }
+        }
+        for one in listed {
+            one.links = group(&one.entry).and_then(|group| counts.get(&group).copied()).unwrap_or(1);
+        }
+        Ok(())
     }
 
     fn list_below(

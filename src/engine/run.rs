@@ -50,8 +50,16 @@ impl Core {
         if command.stdin == Stdin::Piped && live.is_none() {
             return Err(Error::invalid("a command with piped input needs a live handle: use State::spawn"));
         }
+        self.prestart_if_certain(command);
         let resolved = self.resolve_command(parent, command)?;
         self.run_resolved(parent, command, resolved, sink, live)
+    }
+
+    /// Starts the worker in the background when nothing remembered can save it: its start then overlaps with what comes before the run.
+    pub(super) fn prestart_if_certain(self: &Arc<Self>, command: &Command) {
+        if command.disposable || command.reuse == Reuse::Never {
+            self.prestart();
+        }
     }
 
     pub(super) fn run_resolved(

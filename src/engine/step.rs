@@ -30,6 +30,7 @@ impl Core {
         if command.disposable && (target.branch.is_some() || target.tag.is_some()) {
             return Err(Error::invalid("a disposable run leaves nothing that a branch or tag could name"));
         }
+        self.prestart_if_certain(command);
         let tag = target.tag.as_deref().map(TagName::new).transpose()?;
         let (parent, moves) = self.start_of(target)?;
         let outcome = self.run(&parent, command, sink, live)?;
@@ -40,7 +41,7 @@ impl Core {
         let message = format!("run: {}", outcome_text(command));
         let mut step = Step { outcome, commit: state.commit(), branch: None };
         if let (Some(moves), true) = (moves, advance) {
-            step.commit = Some(self.advance(&moves, &state, target.force, &message)?);
+            step.commit = Some(self.advance(&moves, &parent, &state, target.force, &message)?);
             step.branch = Some(moves.branch.as_str().to_owned());
         }
         if target.from.is_none()
@@ -102,6 +103,7 @@ impl Core {
     fn advance(
         self: &Arc<Self>,
         moves: &Moves,
+        start: &State,
         state: &State,
         force: bool,
         message: &str,
@@ -112,8 +114,7 @@ impl Core {
             if there == state.id() {
                 return Ok(at);
             }
-            let parent = state.origin.run.as_ref().map(|(_, parent)| parent.id());
-            if parent.is_some_and(|parent| parent != there) {
+            if start.id() != there {
                 return Err(Error::Conflict(format!(
                     "branch {} is at {}, neither where this run started nor at its result {}: force it or choose another name",
                     moves.branch,

@@ -75,6 +75,8 @@ pub struct Worker {
     child: Mutex<Child>,
     identity: Identity,
     fallback: Option<String>,
+    /// The first session, which was asked for before the id maps were written: its process is made while they are.
+    first: Mutex<Option<Session>>,
 }
 
 impl Worker {
@@ -106,6 +108,8 @@ impl Worker {
             .map_err(|source| WorkerError::Spawn { program: program.clone(), source })?;
         let pid = child.id() as i32;
         let mut child = Unfinished(Some(child));
+        // A worker that ends at once is told apart below, by what it said or did not say.
+        let first = Self::new_session(&control).ok();
         let hello = match receive::<Hello>(&control) {
             Ok(Some((hello, _))) => hello,
             Ok(None) | Err(FrameError::Cut) => return Err(WorkerError::Silent { program: program.clone() }),
@@ -121,7 +125,10 @@ impl Worker {
         }
         let identity = assign(pid, choice)?;
         match child.0.take() {
-            Some(child) => Ok(Self { control, child: Mutex::new(child), identity, fallback: None }),
+            Some(child) => {
+                let (child, first) = (Mutex::new(child), Mutex::new(first));
+                Ok(Self { control, child, identity, fallback: None, first })
+            }
             None => Err(WorkerError::Silent { program: program.clone() }),
         }
     }
@@ -143,8 +150,15 @@ impl Worker {
 
     /// Starts a session. Sessions run side by side.
     pub fn session(&self) -> Result<Session, WorkerError> {
+        match self.first.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(session) => Ok(session),
+            None => Self::new_session(&self.control),
+        }
+    }
+
+    fn new_session(control: &Channel) -> Result<Session, WorkerError> {
         let (channel, theirs) = Channel::pair().map_err(WorkerError::Socket)?;
-        send(&self.control, &Order::NewSession, &[theirs.as_fd()])?;
+        send(control, &Order::NewSession, &[theirs.as_fd()])?;
         Ok(Session::new(channel))
     }
 }

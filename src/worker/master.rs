@@ -49,21 +49,13 @@ fn master() -> Result<(), ServeError> {
     let unshare_errno = unshare_user().err().map_or(0, |err| err.raw_os_error().unwrap_or(-1));
     send(&host, &Hello { protocol: PROTOCOL, unshare_errno }, &[])?;
     let me = std::process::id() as i32;
-    let mut map = None;
     while let Some((order, fds)) = receive::<Order>(&host)? {
         match order {
             Order::NewSession => {
                 let Some(socket) = fds.into_iter().next() else { continue };
-                // The host has written the maps before it asks for the first session.
-                if map.is_none() {
-                    map = Some(IdMap::of_this_process().map_err(during("read the id maps"))?);
-                }
                 if fork().map_err(during("fork a session"))? == Forked::Child {
                     drop(host);
-                    let served = match &map {
-                        Some(map) => session(me, &Channel::new(socket), map),
-                        None => Ok(()),
-                    };
+                    let served = session(me, &Channel::new(socket));
                     if let Err(err) = &served {
                         eprintln!("treebox worker session: {err}");
                     }
@@ -76,12 +68,15 @@ fn master() -> Result<(), ServeError> {
 }
 
 /// The life of a session: one request after the other.
-fn session(master: i32, host: &Channel, map: &IdMap) -> Result<(), ServeError> {
+///
+/// It may begin before the id maps are written: the host makes its first request after that.
+fn session(master: i32, host: &Channel) -> Result<(), ServeError> {
     // A master that has ended already: then there is nobody to serve.
     if die_with_parent(master).is_err() {
         return Ok(());
     }
     own_children(true).map_err(during("collect children"))?;
+    let mut map: Option<IdMap> = None;
     loop {
         let received = match receive::<Request>(host) {
             // A host that died leaves its socket reset rather than closed.
@@ -90,10 +85,16 @@ fn session(master: i32, host: &Channel, map: &IdMap) -> Result<(), ServeError> {
         };
         let Some((request, fds)) = received else { return Ok(()) };
         let response = match request {
-            Request::Run { run, plan } => match run_plan(host, map, run, &plan, fds)? {
-                Some(response) => response,
-                None => return Ok(()),
-            },
+            Request::Run { run, plan } => {
+                let map = match map.take() {
+                    Some(known) => map.insert(known),
+                    None => map.insert(IdMap::of_this_process().map_err(during("read the id maps"))?),
+                };
+                match run_plan(host, map, run, &plan, fds)? {
+                    Some(response) => response,
+                    None => return Ok(()),
+                }
+            }
             // For a run that has just ended by itself.
             Request::Signal { .. } | Request::Kill { .. } => continue,
             Request::Remove { path } => match remove_tree(&path_of(path)) {

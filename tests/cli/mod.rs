@@ -1,0 +1,11 @@
+//! The command line, as a person or a script sees it.
+
+mod bad_input;
+mod copying;
+mod history;
+mod memory;
+mod reading;
+mod refs;
+mod run;
+mod run_options;
+mod surface;
