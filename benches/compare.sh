@@ -27,7 +27,7 @@ runs=${RUNS:-60}
 median() { python3 -c 'import json,sys; print("\n".join("%-34s %8.2f ms  min %8.2f  %5.2f x" % (r["command"], r["median"]*1e3, r["min"]*1e3, r["median"]/json.load(open(sys.argv[1]))["results"][0]["median"]) for r in json.load(open(sys.argv[1]))["results"]))' "$1"; }
 
 echo "== import against tar -xf of the same file"
-hyperfine -N --runs 5 --prepare "rm -rf $work/tree" -n "tar -xf" "tar -xf $tar -C . --one-top-level=tree --exclude=./dev" \
+hyperfine -N --runs 5 --prepare "sh -c 'rm -rf $work/tree; mkdir $work/tree'" -n "tar -xf" "tar -xf $tar -C tree --exclude=./dev" \
     --export-json tar.json >/dev/null 2>&1
 hyperfine -N --runs 5 --prepare "rm -rf $work/one" -n "treebox import" "$treebox --store $work/one -q import tar:$tar --name x" \
     --export-json import.json >/dev/null 2>&1
@@ -75,14 +75,16 @@ for at in step5 step200; do
 done
 
 echo "== disk of 100 children of one state, each writing one file of 10 bytes"
-before=$(du -s --block-size=1 "$work/store" 2>/dev/null | cut -f1)
+# Directories of mapped ids cannot be read from outside; they are the same before and after.
+disk() { { du -s --block-size=1 "$work/store" 2>/dev/null || true; } | cut -f1; }
+before=$(disk)
 for n in $(seq 100); do "$treebox" -q run --from debian -c "printf %010d $n > /child"; done
-after=$(du -s --block-size=1 "$work/store" 2>/dev/null | cut -f1)
+after=$(disk)
 echo "$(((after - before) / 100 - 4096)) bytes each beyond the file's own block"
 
 if [[ -n "${BIG:-}" ]]; then
     mkdir big
-    for n in $(seq 5); do tar -xf "$tar" -C big --one-top-level="copy$n" --exclude=./dev; find "big/copy$n" -type f -exec sh -c 'for f; do echo '"$n"' >> "$f"; done' _ {} + 2>/dev/null || true; done
+    for n in $(seq 5); do mkdir "big/copy$n"; tar -xf "$tar" -C "big/copy$n" --exclude=./dev; find "big/copy$n" -type f -exec sh -c 'for f; do echo '"$n"' >> "$f"; done' _ {} + 2>/dev/null || true; done
     tar -xf "$tar" -C big --exclude=./dev
     tar -cf big.tar -C big .
     "$treebox" -q import tar:big.tar --name big >/dev/null
