@@ -245,7 +245,7 @@ impl Engine {
         self.core.step(target, command, sink, None)
     }
 
-    /// As [`Engine::step`], for a command with [`Stdin::Piped`]: `live` gets the running command before its end is waited for.
+    /// As [`Engine::step`], for a command with [`super::Stdin::Piped`]: `live` gets the running command before its end is waited for.
     pub fn step_live(
         &self,
         target: &Target,
