@@ -175,11 +175,10 @@ fn gnu_tar_reads_what_is_written() {
         .output();
     let output = output.expect("GNU tar is installed where tests run");
     let listing = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success() && output.stderr.is_empty(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let said = String::from_utf8_lossy(&output.stderr);
+    // What no keyword of GNU tar could say.
+    let passed_over = |line: &str| line.contains("'LIBARCHIVE.xattr.") || line.contains("'SCHILY.devminor'");
+    assert!(output.status.success() && said.lines().all(passed_over), "{said}");
     let lines: Vec<&str> = listing.lines().collect();
     assert_eq!(lines.len(), 15, "{listing}");
     let line = |end: &str| {
