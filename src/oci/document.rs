@@ -79,7 +79,7 @@ pub(super) fn artifact_type(given: &Option<MediaType>) -> Option<&MediaType> {
 /// What a descriptor can point to besides configs and layers.
 #[derive(Debug)]
 pub(super) enum Document {
-    Index(ImageIndex),
+    Index(Box<ImageIndex>),
     Manifest(Box<ImageManifest>),
     /// Neither: an artifact of some kind, or a manifest that cannot be read, and why not.
     Other {
@@ -110,7 +110,7 @@ impl Document {
         }
         if index {
             normalize::index(&mut value)?;
-            return Ok(Self::Index(typed(value, what)?));
+            return Ok(Self::Index(Box::new(typed(value, what)?)));
         }
         let schema_one = has("fsLayers");
         // Go writes the empty list of an image without layers as null.
