@@ -7,6 +7,7 @@ use crate::history::HistoryError;
 use crate::index::IndexError;
 use crate::object::{DraftError, LookupError, PlacingError, SourceError};
 use crate::oci::{ExportError, ImportError, LayerError as TarError};
+use crate::sandbox::LaunchError;
 use crate::store::{FormatError, StoreError};
 use crate::worker::{SessionError, WorkerError};
 use crate::worktree::host::HostError;
@@ -148,6 +149,9 @@ impl Error {
             Self::Session(SessionError::Launch(launch)) => match launch.exit_code() {
                 Some(127) => ErrorKind::CommandNotFound,
                 Some(126) => ErrorKind::CommandNotExecutable,
+                _ if matches!(launch, LaunchError::WorkDir { .. } | LaunchError::Plan(_)) => {
+                    ErrorKind::InvalidInput
+                }
                 _ => ErrorKind::NoSandbox,
             },
             Self::Worker(_) | Self::NoWorkerProgram(_) => ErrorKind::NoSandbox,

@@ -46,7 +46,7 @@ pub enum IndexError {
     #[error("there is no index at {}", .0.display())]
     Missing(PathBuf),
     /// A write to an index that was opened read-only.
-    #[error("{doing}: {} was opened read-only", path.display())]
+    #[error("the store is read-only: {} cannot be written ({doing}); use a store that you may write, with --store", path.display())]
     ReadOnly {
         /// The file.
         path: PathBuf,
