@@ -227,11 +227,7 @@ fn described(
         fill(&mut fields.linkname, link);
     }
     let mut record = |key: &str, value: &[u8]| records.push((key.to_owned(), value.to_vec()));
-    let is_text = |bytes: &[u8]| std::str::from_utf8(bytes).is_ok();
     let (long_name, long_link) = (name.len() > NAME_BYTES, link.len() > NAME_BYTES);
-    if (long_name && !is_text(name)) || (long_link && !is_text(link)) {
-        record("hdrcharset", b"BINARY");
-    }
     if long_name {
         record("path", name);
     }

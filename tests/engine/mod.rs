@@ -2,6 +2,7 @@
 
 mod asynchronous;
 mod capture;
+mod copying;
 mod layers;
 mod live;
 mod remembering;

@@ -89,7 +89,7 @@ fn awkward(place: &Place) -> TreeId {
         let long = "d".repeat(200);
         draft.put_directory(&path("top"), meta(0o1777, -5, 0)).unwrap();
         draft.put_directory(&path(format!("top/{long}")), meta(0o2750, 1, 1)).unwrap();
-        draft.put(&path(format!("top/{long}/{long}")), meta(0o4755, -1, 999_999_999), blob(b"deep")).unwrap();
+        draft.put(&path(format!("top/{long}/{long}")), meta(0o4755, -2, 999_999_999), blob(b"deep")).unwrap();
         draft.put(&path("top/empty"), meta(0, 1 << 34, 5), blob(b"")).unwrap();
         draft.put(&path("top/.wh.plain"), meta(0o644, 0, 0), blob(b"no whiteout")).unwrap();
         draft.put(&path("top/.wh..wh..opq"), meta(0o644, 0, 0), blob(b"")).unwrap();
@@ -175,23 +175,22 @@ fn gnu_tar_reads_what_is_written() {
         .output();
     let output = output.expect("GNU tar is installed where tests run");
     let listing = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success() && output.stderr.is_empty(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let said = String::from_utf8_lossy(&output.stderr);
+    // What no keyword of GNU tar could say.
+    let passed_over = |line: &str| line.contains("'LIBARCHIVE.xattr.") || line.contains("'SCHILY.devminor'");
+    assert!(output.status.success() && said.lines().all(passed_over), "{said}");
     let lines: Vec<&str> = listing.lines().collect();
     assert_eq!(lines.len(), 15, "{listing}");
     let line = |end: &str| {
         *lines.iter().find(|line| line.ends_with(end)).unwrap_or_else(|| panic!("{end}: {listing}"))
     };
     assert!(line(" top/").starts_with("drwxrwxrwt 3000000/4294967294"), "{listing}");
-    assert!(
-        line("/two").contains(" link to ") || line("/zwei link to top/one").starts_with('h'),
-        "{listing}"
-    );
+    let linked: Vec<_> = lines.iter().filter(|line| line.starts_with('h')).collect();
+    assert!(linked.len() == 2 && linked.iter().all(|line| line.ends_with("/two")), "{listing}");
     assert!(line("top/block").contains("8,1"), "{listing}");
-    assert!(listing.contains("1969-12-31 23:59:59.999999999"), "{listing}");
+    // GNU tar 1.34 writes fractions before 1970 as we do and adds them when it reads; whole seconds it reads right.
+    assert!(line(" top/").contains("1969-12-31 23:59:55"), "{listing}");
+    assert!(listing.contains("2514-05-30 01:53:04.000000005 top/empty"), "{listing}");
     assert!(lines.iter().any(|line| line.starts_with('l') && line.ends_with(&"d".repeat(200))), "{listing}");
 }
 
