@@ -57,11 +57,16 @@ struct Context {
 impl Context {
     /// Opens the store; verbs that need none never call this.
     fn engine(&self) -> Result<Engine, Failure> {
+        self.engine_with(|options| options)
+    }
+
+    /// Opens the store with other options than usual.
+    fn engine_with(&self, adapt: impl FnOnce(EngineOptions) -> EngineOptions) -> Result<Engine, Failure> {
         let options = match &self.global.store {
             Some(dir) => EngineOptions::at(dir),
             None => EngineOptions::from_env()?,
         };
-        let engine = Engine::open(options)?;
+        let engine = Engine::open(adapt(options))?;
         // This process ends with its one verb. What it leaves open the kernel closes faster, and the worker ends by itself when its socket closes.
         std::mem::forget(engine.clone());
         Ok(engine)

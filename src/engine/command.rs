@@ -191,6 +191,11 @@ impl Command {
         self
     }
 
+    /// Whether nothing remembered can answer it: it is disposable, or must run afresh.
+    pub fn always_runs(&self) -> bool {
+        self.disposable || self.reuse == Reuse::Never
+    }
+
     /// Leaves no state and remembers nothing: only output, exit status and metrics.
     pub fn disposable(mut self, yes: bool) -> Self {
         self.disposable = yes;

@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::catalog::IndexCatalog;
+use super::command::Command;
 use super::error::{Error, Result};
 use super::types::EngineOptions;
 use crate::disk::{Durability, create_dir_all_private, sweep};
@@ -23,7 +25,7 @@ pub(crate) struct Core {
     pub(super) index: Arc<Index>,
     pub(super) options: EngineOptions,
     history: OnceLock<History>,
-    worker: Mutex<Option<Arc<Worker>>>,
+    worker: Mutex<WorkerSlot>,
     idle: Mutex<Vec<Session>>,
 }
 
@@ -35,6 +37,7 @@ impl Core {
                 options.store.display()
             )));
         }
+        let worker = if options.prestart { WorkerSlot::start(&options) } else { WorkerSlot::None };
         let root = absolute(&options.store)?;
         let layout = Layout::open_or_create(&root)?;
         sweep(&layout.tmp())?;
@@ -45,7 +48,7 @@ impl Core {
             index,
             options,
             history: OnceLock::new(),
-            worker: Mutex::new(None),
+            worker: Mutex::new(worker),
             idle: Mutex::new(Vec::new()),
         }))
     }
@@ -74,23 +77,24 @@ impl Core {
     /// The worker, started when it is first needed.
     pub(super) fn worker(&self) -> Result<Arc<Worker>> {
         let mut slot = self.worker.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(worker) = slot.as_ref() {
-            return Ok(Arc::clone(worker));
-        }
-        let program = self.worker_program()?;
-        let worker = Worker::start(&WorkerOptions { program, identity: self.options.identity })?;
-        let worker = Arc::new(worker);
-        *slot = Some(Arc::clone(&worker));
+        let started = match std::mem::take(&mut *slot) {
+            WorkerSlot::Running(worker) => Ok(worker),
+            WorkerSlot::Starting(thread) => match thread.join() {
+                Ok(started) => started,
+                Err(panic) => std::panic::resume_unwind(panic),
+            },
+            WorkerSlot::None => start_worker(&self.options),
+        };
+        let worker = started?;
+        *slot = WorkerSlot::Running(Arc::clone(&worker));
         Ok(worker)
     }
 
-    /// Starts the worker in the background.
-    pub(super) fn prestart(self: &Arc<Self>) {
-        if self.worker.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
-            let core = Arc::clone(self);
-            // Who needs the worker asks again and gets the error there.
-            let _ =
-                std::thread::Builder::new().name("treebox-start".into()).spawn(move || drop(core.worker()));
+    /// Starts the worker in the background when nothing remembered can save a command: its start then overlaps with what comes before the run.
+    pub(super) fn prestart_if_certain(&self, command: &Command) {
+        let mut slot = self.worker.lock().unwrap_or_else(PoisonError::into_inner);
+        if command.always_runs() && matches!(*slot, WorkerSlot::None) {
+            *slot = WorkerSlot::start(&self.options);
         }
     }
 
@@ -110,30 +114,58 @@ impl Core {
             idle.push(session);
         }
     }
+}
 
-    fn worker_program(&self) -> Result<PathBuf> {
-        if let Some(program) = &self.options.worker {
-            return Ok(program.clone());
+/// The worker, or how far it has come.
+#[derive(Default)]
+enum WorkerSlot {
+    /// Nobody has needed it yet.
+    #[default]
+    None,
+    /// It is being started in the background.
+    Starting(JoinHandle<Result<Arc<Worker>>>),
+    /// It runs.
+    Running(Arc<Worker>),
+}
+
+impl WorkerSlot {
+    fn start(options: &EngineOptions) -> Self {
+        let options = options.clone();
+        let thread = std::thread::Builder::new().name("treebox-start".into());
+        match thread.spawn(move || start_worker(&options)) {
+            Ok(thread) => Self::Starting(thread),
+            // Who needs the worker starts it then, and hears what is wrong.
+            Err(_) => Self::None,
         }
-        let current = std::env::current_exe().map_err(|error| Error::disk("find", "this program", error))?;
-        if crate::worker::hooked() {
-            return Ok(current);
-        }
-        let mut tried = Vec::new();
-        let beside = current.parent().map(|dir| dir.join("treebox"));
-        let on_path = std::env::var_os("PATH").unwrap_or_default();
-        let candidates =
-            beside.into_iter().chain(std::env::split_paths(&on_path).map(|dir| dir.join("treebox")));
-        for candidate in candidates {
-            if candidate.is_file() {
-                return Ok(candidate);
-            }
-            if tried.len() < 3 {
-                tried.push(candidate);
-            }
-        }
-        Err(Error::NoWorkerProgram(tried))
     }
+}
+
+fn start_worker(options: &EngineOptions) -> Result<Arc<Worker>> {
+    let program = worker_program(options)?;
+    Ok(Arc::new(Worker::start(&WorkerOptions { program, identity: options.identity })?))
+}
+
+fn worker_program(options: &EngineOptions) -> Result<PathBuf> {
+    if let Some(program) = &options.worker {
+        return Ok(program.clone());
+    }
+    let current = std::env::current_exe().map_err(|error| Error::disk("find", "this program", error))?;
+    if crate::worker::hooked() {
+        return Ok(current);
+    }
+    let mut tried = Vec::new();
+    let beside = current.parent().map(|dir| dir.join("treebox"));
+    let on_path = std::env::var_os("PATH").unwrap_or_default();
+    let candidates = beside.into_iter().chain(std::env::split_paths(&on_path).map(|dir| dir.join("treebox")));
+    for candidate in candidates {
+        if candidate.is_file() {
+            return Ok(candidate);
+        }
+        if tried.len() < 3 {
+            tried.push(candidate);
+        }
+    }
+    Err(Error::NoWorkerProgram(tried))
 }
 
 /// How many ids from 0 up are mapped.

@@ -23,7 +23,9 @@ use crate::object::{self, Draft, Network, StateId, TreeId};
 use crate::sandbox::{Ending, Plan, Rootfs, Upper};
 use crate::store::Batch;
 use crate::worker::{Exit, Killer, Session, SessionError};
-use crate::worktree::layer::{Applied, BuildOptions, CaptureOptions, IdRange, LayerEntry, LayerNode, apply};
+use crate::worktree::layer::{
+    Applied, BuildOptions, CaptureOptions, IdRange, LayerBuilder, LayerEntry, LayerNode, apply,
+};
 
 const PIPE_READ_BYTES: usize = 64 * 1024;
 
@@ -105,7 +107,7 @@ impl Core {
         let running = match launched {
             Ok(running) => running,
             Err(error) => {
-                let _ = session.remove(&run_dirs(&scratch).all);
+                let _ = clear(&session, &run_dirs(&scratch));
                 self.release(session);
                 return Err(error.into());
             }
@@ -184,9 +186,18 @@ impl Core {
         make(&dirs.all)?;
         make(&dirs.work)?;
         let root = self.store.root(&resolved.base)?;
+        let plain = root.meta.uid == 0 && root.meta.gid == 0 && root.meta.xattrs.is_empty();
         let entry =
             LayerEntry { path: Vec::new(), meta: root.meta, node: LayerNode::Directory { opaque: false } };
-        session.build_layer::<Error>(&dirs.upper, options, |upload| Ok(upload.add(entry)?))?;
+        if plain {
+            // Root inside is the caller outside, who needs no worker for this.
+            make(&dirs.upper)?;
+            let mut builder = LayerBuilder::new(&dirs.upper, BuildOptions { mapped_ids: 1, ..options })?;
+            builder.add(&entry)?;
+            builder.finish()?;
+        } else {
+            session.build_layer::<Error>(&dirs.upper, options, |upload| Ok(upload.add(entry)?))?;
+        }
         Ok(())
     }
 
@@ -292,9 +303,7 @@ impl Execution {
         };
         let session = self.session.take().expect("only finish() takes it");
         let kept = if self.disposable { Ok(()) } else { self.keep(&session, &mut outcome) };
-        // What was not kept may belong to mapped ids, which only the worker can remove.
-        let dirs = run_dirs(&self.scratch);
-        let cleared = if dirs.all.exists() { session.remove(&dirs.all) } else { Ok(()) };
+        let cleared = clear(&session, &run_dirs(&self.scratch));
         self.core.release(session);
         kept?;
         cleared?;
@@ -432,7 +441,15 @@ impl Drop for Execution {
             let _ = self.killer.kill();
             let _ = self.exit.recv();
         }
-        let _ = session.remove(&run_dirs(&self.scratch).all);
+        let _ = clear(&session, &run_dirs(&self.scratch));
+    }
+}
+
+/// Removes what a run left and nobody keeps. What belongs to mapped ids only the worker can remove.
+fn clear(session: &Session, dirs: &RunDirs) -> Result<(), SessionError> {
+    match crate::sandbox::remove_tree(&dirs.all) {
+        Ok(()) => Ok(()),
+        Err(_) => session.remove(&dirs.all),
     }
 }
 

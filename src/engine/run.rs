@@ -55,13 +55,6 @@ impl Core {
         self.run_resolved(parent, command, resolved, sink, live)
     }
 
-    /// Starts the worker in the background when nothing remembered can save it: its start then overlaps with what comes before the run.
-    pub(super) fn prestart_if_certain(self: &Arc<Self>, command: &Command) {
-        if command.disposable || command.reuse == Reuse::Never {
-            self.prestart();
-        }
-    }
-
     pub(super) fn run_resolved(
         self: &Arc<Self>,
         parent: &State,

@@ -18,6 +18,7 @@ pub struct EngineOptions {
     pub(super) durability: Durability,
     pub(super) worker: Option<PathBuf>,
     pub(super) identity: IdentityChoice,
+    pub(super) prestart: bool,
 }
 
 impl EngineOptions {
@@ -28,6 +29,7 @@ impl EngineOptions {
             durability: Durability::Commit,
             worker: None,
             identity: IdentityChoice::Auto,
+            prestart: false,
         }
     }
 
@@ -55,6 +57,12 @@ impl EngineOptions {
     /// [`crate::worker::hook`], else `treebox` beside it or on `PATH`.
     pub fn worker(mut self, program: impl AsRef<Path>) -> Self {
         self.worker = Some(program.as_ref().to_owned());
+        self
+    }
+
+    /// Starts the worker while the store is being opened, for a program that is certain to run something at once.
+    pub fn prestart(mut self, yes: bool) -> Self {
+        self.prestart = yes;
         self
     }
 

@@ -24,7 +24,7 @@ pub(super) fn perform(args: Args, context: &mut Context) -> Result<Exit, Failure
     // First of all, so that every thread of the engine leaves the signals alone.
     let signals = Signals::watch();
     let (target, command) = plan::resolve(args)?;
-    let engine = context.engine()?;
+    let engine = context.engine_with(|options| options.prestart(command.always_runs()))?;
     let passing = Arc::new(Passing::default());
     let sink: Option<Sink> = (!context.out.json()).then(|| {
         let passing = Arc::clone(&passing);
