@@ -410,7 +410,7 @@ impl Execution {
             parent: self.parent.id,
             result,
             spec: self.resolved.spec.encode(),
-            command: self.resolved.spec.text(),
+            command: self.resolved.spec.program.text(),
             changed: outcome.changed,
             exit_code: outcome.exit_code,
             signal: outcome.signal,

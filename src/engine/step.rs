@@ -38,7 +38,7 @@ impl Core {
             return Ok(Step { outcome, commit: None, branch: None });
         };
         let advance = outcome.success() || target.keep_failed;
-        let message = format!("run: {}", outcome_text(command));
+        let message = format!("run: {}", command.program.text().lines().next().unwrap_or_default());
         let mut step = Step { outcome, commit: state.commit(), branch: None };
         if let (Some(moves), true) = (moves, advance) {
             step.commit = Some(self.advance(&moves, &parent, &state, target.force, &message)?);
@@ -135,14 +135,4 @@ impl Core {
         }
         Ok(commit)
     }
-}
-
-fn outcome_text(command: &Command) -> String {
-    let spec = match &command.program {
-        crate::object::Program::Shell(text) => text.clone(),
-        crate::object::Program::Argv(argv) => {
-            argv.iter().map(|arg| String::from_utf8_lossy(arg)).collect::<Vec<_>>().join(" ")
-        }
-    };
-    spec.lines().next().unwrap_or_default().to_owned()
 }

@@ -99,15 +99,17 @@ pub struct CommandSpec {
     pub keep_workdir: bool,
 }
 
-impl CommandSpec {
+impl Program {
     /// The command as a person would type it: shell text, or arguments quoted where a shell needs it.
     pub fn text(&self) -> String {
-        match &self.program {
-            Program::Shell(text) => text.clone(),
-            Program::Argv(argv) => argv.iter().map(|arg| shell_quoted(arg)).collect::<Vec<_>>().join(" "),
+        match self {
+            Self::Shell(text) => text.clone(),
+            Self::Argv(argv) => argv.iter().map(|arg| shell_quoted(arg)).collect::<Vec<_>>().join(" "),
         }
     }
+}
 
+impl CommandSpec {
     /// The canonical bytes.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Writer::new(MAGIC);

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use nix::libc;
 
 use super::error::LaunchError;
-use super::identity::{IdentityChoice, assign};
+use super::identity::{Identity, IdentityChoice, assign};
 use super::idmap::{IdMap, IdRange};
 use super::init::Script;
 use super::launch::{Ending, start};
@@ -124,7 +124,7 @@ pub fn subordinate_ids() -> Finding {
         IdentityChoice::Subordinate,
     ) {
         Ok(identity) => {
-            detail = format!("{identity:?}");
+            detail = described(&identity);
             Ok(())
         }
         Err(err) => {
@@ -141,6 +141,23 @@ pub fn subordinate_ids() -> Finding {
             "without them every file in a sandbox has one owner",
             "sudo apt install uidmap; sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $USER",
         ),
+    }
+}
+
+/// The ids of a worker, for a person.
+fn described(identity: &Identity) -> String {
+    match identity {
+        Identity::Single { .. } => "one id".to_owned(),
+        Identity::Subordinate { uid_ranges, gid_ranges } | Identity::Full { uid_ranges, gid_ranges } => {
+            let text = |ranges: &[IdRange]| {
+                let ranges = ranges.iter().map(|range| {
+                    let last = |first: u32| first.saturating_add(range.count.saturating_sub(1));
+                    format!("{}-{} are {}-{}", range.inner, last(range.inner), range.outer, last(range.outer))
+                });
+                ranges.collect::<Vec<_>>().join(", ")
+            };
+            format!("users {}; groups {}", text(uid_ranges), text(gid_ranges))
+        }
     }
 }
 
