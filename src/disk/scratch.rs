@@ -56,8 +56,8 @@ impl Drop for Scratch {
     }
 }
 
-/// Removes the scratch directories of dead owners; gives those that could not be removed.
-pub fn sweep(parent: &Path) -> Result<Vec<PathBuf>, DiskError> {
+/// Removes the scratch directories of dead owners by `remove`, which says whether it could; gives those that are left.
+pub fn sweep(parent: &Path, remove: impl Fn(&Path) -> bool) -> Result<Vec<PathBuf>, DiskError> {
     let mut left = Vec::new();
     for entry in fs::read_dir(parent).context("list", parent)? {
         let lock_path = entry.context("list", parent)?.path();
@@ -66,7 +66,7 @@ pub fn sweep(parent: &Path) -> Result<Vec<PathBuf>, DiskError> {
         }
         let Some(_lock) = FileLock::try_acquire_existing(&lock_path)? else { continue };
         let path = lock_path.with_extension("");
-        if remove_tree(&path).is_ok() {
+        if remove(&path) {
             let _ = fs::remove_file(&lock_path);
         } else {
             left.push(path);
@@ -85,7 +85,7 @@ mod tests {
         let alive = Scratch::new(dir.path()).unwrap();
         fs::create_dir_all(dir.path().join("999999999-0/deep")).unwrap();
         fs::write(dir.path().join("999999999-0.lock"), "").unwrap();
-        assert!(sweep(dir.path()).unwrap().is_empty());
+        assert!(sweep(dir.path(), |path| remove_tree(path).is_ok()).unwrap().is_empty());
         assert!(alive.path().exists());
         assert!(!dir.path().join("999999999-0").exists());
         drop(alive);

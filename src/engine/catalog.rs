@@ -31,6 +31,10 @@ impl Catalog for IndexCatalog {
         self.0.record_objects(segment, end, &objects).map_err(source)
     }
 
+    fn forget(&self, segment: u32) -> Result<(), SourceError> {
+        self.0.forget_segment(segment).map_err(source)
+    }
+
     fn known_until(&self, segment: u32) -> Result<u64, SourceError> {
         self.0.indexed_until(segment).map_err(source)
     }

@@ -22,7 +22,7 @@ use crate::object::{
 };
 use crate::oci::{self, Limits};
 use crate::store::Batch;
-use crate::worktree::layer::{BuildOptions, LayerBuilder, plan_whole};
+use crate::worktree::layer::{BuildOptions, LayerBuilder, Linking, plan_whole};
 use crate::worktree::scan::{Owners, ScanOptions, scan_path};
 
 impl Core {
@@ -246,7 +246,12 @@ impl Core {
     fn host_options(&self) -> BuildOptions {
         // As real root every owner can be given; a plain user's files are the user's own.
         let mapped_ids = if nix::unistd::geteuid().is_root() { u32::MAX } else { 1 };
-        BuildOptions { objects: self.layout().objects(), mapped_ids, redirects: false, links: false }
+        BuildOptions {
+            objects: self.layout().objects(),
+            mapped_ids,
+            redirects: false,
+            linking: Linking::Never,
+        }
     }
 
     fn write_directory(&self, entry: &Entry, dest: &Path) -> Result<Written> {

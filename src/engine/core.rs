@@ -1,6 +1,7 @@
 //! The engine's inside: everything that both faces share.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -27,6 +28,8 @@ pub(crate) struct Core {
     history: OnceLock<History>,
     worker: Mutex<WorkerSlot>,
     idle: Mutex<Vec<Session>>,
+    /// Whether dead owners left something in `tmp/` that only the worker can remove.
+    leftovers: AtomicBool,
 }
 
 impl Core {
@@ -40,7 +43,8 @@ impl Core {
         let worker = if options.prestart { WorkerSlot::start(&options) } else { WorkerSlot::None };
         let root = absolute(&options.store)?;
         let layout = Layout::open_or_create(&root)?;
-        sweep(&layout.tmp())?;
+        // What belongs to mapped ids waits for the first session of the worker.
+        let leftovers = !sweep(&layout.tmp(), |path| crate::sandbox::remove_tree(path).is_ok())?.is_empty();
         let index = Arc::new(open_index(&layout)?);
         let store = Store::open(layout, Arc::new(IndexCatalog(Arc::clone(&index))), options.durability)?;
         Ok(Arc::new(Self {
@@ -50,6 +54,7 @@ impl Core {
             history: OnceLock::new(),
             worker: Mutex::new(worker),
             idle: Mutex::new(Vec::new()),
+            leftovers: AtomicBool::new(leftovers),
         }))
     }
 
@@ -101,10 +106,14 @@ impl Core {
     /// A session of the worker that nobody else uses.
     pub(super) fn session(&self) -> Result<Session> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        match idle {
-            Some(session) => Ok(session),
-            None => Ok(self.worker()?.session()?),
+        let session = match idle {
+            Some(session) => session,
+            None => self.worker()?.session()?,
+        };
+        if self.leftovers.swap(false, Ordering::Relaxed) {
+            sweep(&self.layout().tmp(), |path| session.remove(path).is_ok())?;
         }
+        Ok(session)
     }
 
     /// Gives a session back that has no request under way.

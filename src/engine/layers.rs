@@ -12,7 +12,7 @@ use crate::index::LayerRecord;
 use crate::object::{Entry, Meta, Name, Node, SourceError, Timestamp, TreeId, TreeSource};
 use crate::sandbox::Identity;
 use crate::worker::Session;
-use crate::worktree::layer::{BuildOptions, LayerEntry, LayerNode, plan_delta, plan_whole};
+use crate::worktree::layer::{BuildOptions, LayerEntry, LayerNode, Linking, plan_delta, plan_whole};
 
 /// The most lowers of an overlay: each costs a missing-name lookup about 2 µs.
 pub(super) const MAX_STACK: usize = 8;
@@ -83,7 +83,7 @@ impl Core {
             objects: self.layout().objects(),
             mapped_ids: mapped_ids(identity),
             redirects: crate::sandbox::follows_redirects(),
-            links: true,
+            linking: Linking::Always,
         }
     }
 
@@ -133,6 +133,9 @@ impl Core {
         let mut options = self.build_options(self.worker()?.identity());
         // Linux 6.18 follows redirects in the lowest layer only, and elsewhere refuses with EPERM.
         options.redirects &= below.is_none();
+        if below.is_some() {
+            options.linking = Linking::Unshared;
+        }
         let root = self.store.root(&tree)?;
         let store = &self.store;
         let built = session.build_layer::<super::error::Error>(&dir, options, |upload| {

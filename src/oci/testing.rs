@@ -1,39 +1,16 @@
 //! Stores and archives made by code, for the tests of this room.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use super::digest::{Algorithm, Digest};
 use super::{ImageSource, ImportError, ImportOptions, Imported, import};
 use crate::disk::Durability;
-use crate::object::{Entry, Node, SourceError, TreePath, TreeSource};
-use crate::store::{Catalog, Layout, Located, Placed, Store};
-
-/// A catalog in memory.
-#[derive(Default)]
-pub(crate) struct MemoryCatalog {
-    places: Mutex<HashMap<[u8; 32], Located>>,
-    known: Mutex<HashMap<u32, u64>>,
-}
-
-impl Catalog for MemoryCatalog {
-    fn locate(&self, id: &[u8; 32]) -> Result<Option<Located>, SourceError> {
-        Ok(self.places.lock().unwrap().get(id).copied())
-    }
-
-    fn record(&self, segment: u32, end: u64, placed: &[Placed]) -> Result<(), SourceError> {
-        let mut places = self.places.lock().unwrap();
-        places.extend(placed.iter().map(|placed| (placed.id, placed.located)));
-        self.known.lock().unwrap().insert(segment, end);
-        Ok(())
-    }
-
-    fn known_until(&self, segment: u32) -> Result<u64, SourceError> {
-        Ok(self.known.lock().unwrap().get(&segment).copied().unwrap_or(0))
-    }
-}
+use crate::object::{Entry, Node, TreePath, TreeSource};
+use crate::store::testing::MemoryCatalog;
+use crate::store::{Layout, Store};
 
 /// A store in a temporary directory, and room for archives beside it.
 pub(crate) struct Place {

@@ -18,6 +18,8 @@ mod blob;
 mod layout;
 mod segment;
 mod store_error;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use batch::{Batch, BlobPlaced, BlobWriter, HashedBytes};
 pub use blob::BlobReader;

@@ -89,6 +89,8 @@ pub trait Catalog: Send + Sync {
     fn locate(&self, id: &[u8; 32]) -> Result<Option<Located>, SourceError>;
     /// Enters objects of one segment, which is known up to `end` from now on.
     fn record(&self, segment: u32, end: u64, placed: &[Placed]) -> Result<(), SourceError>;
+    /// Forgets every object of one segment.
+    fn forget(&self, segment: u32) -> Result<(), SourceError>;
     /// Up to which offset a segment is known; 0 for one that is not.
     fn known_until(&self, segment: u32) -> Result<u64, SourceError>;
 }
@@ -122,7 +124,13 @@ pub(super) fn catch_up(layout: &Layout, catalog: &dyn Catalog) -> Result<(), Sto
     let mut behind = false;
     for segment in segments(layout)? {
         let len = len_of(layout, segment)?;
-        behind |= catalog.known_until(segment).map_err(StoreError::Catalog)? < len;
+        let known = catalog.known_until(segment).map_err(StoreError::Catalog)?;
+        if known > len {
+            // A power cut took a tail that was not synced and that the catalog had heard of.
+            let _lock = lock(layout)?;
+            catalog.forget(segment).map_err(StoreError::Catalog)?;
+        }
+        behind |= known != len;
     }
     if behind {
         let _lock = lock(layout)?;

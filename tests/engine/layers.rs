@@ -79,3 +79,39 @@ fn a_damaged_index_is_moved_aside() {
     let engine = open(dir.path());
     assert_eq!(engine.resolve("host").unwrap().id(), base.id());
 }
+
+#[test]
+fn what_a_killed_process_left_is_removed_also_when_it_belongs_to_mapped_ids() {
+    let env = crate::support::TestEnv::new();
+    let script = "mkdir -p /left/deep; echo x > /left/deep/f; chown -R 12:34 /left 2>/dev/null; chmod 700 /left; echo ready; sleep 600";
+    let mut child = std::process::Command::new(crate::support::treebox())
+        .args(["--store", env.store().to_str().unwrap(), "run", "--from", "host", "-c", script])
+        .env_clear()
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.take().unwrap()), &mut line)
+        .unwrap();
+    assert_eq!(line, "ready\n");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(!crate::support::names(&env.store().join("tmp")).is_empty());
+    env.ok(&["run", "--from", "host", "-q", "-c", "true"]);
+    assert_eq!(crate::support::names(&env.store().join("tmp")), Vec::<String>::new());
+}
+
+#[test]
+fn a_copy_of_a_file_within_a_state_is_another_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(dir.path());
+    let base = engine.import(&ImportSource::parse("host").unwrap(), None).unwrap().state;
+    engine.create_branch("main", &base, false).unwrap();
+    let path = |text: &str| treebox::TreePath::parse(text.as_bytes()).unwrap();
+    let from = path("/usr/bin/env");
+    let copied =
+        engine.copy_in(treebox::CopySource::State(&base, &from), "main", &path("/usr/bin/env2")).unwrap();
+    let seen =
+        stdout(&copied.state, "cd /usr/bin; cmp env env2 && echo equal; test env -ef env2 || echo other");
+    assert_eq!(seen, "equal\nother\n");
+}

@@ -30,6 +30,12 @@ impl Catalog for Known {
         Ok(())
     }
 
+    fn forget(&self, segment: u32) -> Result<(), SourceError> {
+        self.objects.lock().unwrap().retain(|_, located| located.segment != segment);
+        self.until.lock().unwrap().remove(&segment);
+        Ok(())
+    }
+
     fn known_until(&self, segment: u32) -> Result<u64, SourceError> {
         Ok(self.until.lock().unwrap().get(&segment).copied().unwrap_or(0))
     }

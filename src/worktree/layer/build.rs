@@ -25,8 +25,19 @@ pub struct BuildOptions {
     pub mapped_ids: u32,
     /// Whether overlayfs follows redirects into a data-only lower (Linux ≥ 6.16).
     pub redirects: bool,
-    /// Whether a file may be the blob's own inode. Not so for directories that a person is given.
-    pub links: bool,
+    /// When a file may be the blob's own inode.
+    pub linking: Linking,
+}
+
+/// When a layer's file may be the blob's own inode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Linking {
+    /// Never: a person is given the directory and may write to it.
+    Never,
+    /// When no other layer links to it: in one stack two paths must not be the same file unless the tree says so.
+    Unshared,
+    /// Whenever its attributes fit: for the lowest layer, below which there is none.
+    Always,
 }
 
 /// What a finished layer holds.
@@ -226,7 +237,11 @@ impl LayerBuilder {
         size: u64,
     ) -> Result<(), LayerError> {
         let below = Layout::blob_below_objects(&blob);
-        if size > 0 && self.options.links && !self.linked.contains(&blob) && self.fits(&below, &entry.meta)? {
+        if size > 0
+            && self.options.linking != Linking::Never
+            && !self.linked.contains(&blob)
+            && self.fits(&below, &entry.meta)?
+        {
             match dir.link(self.objects.fd.as_fd(), below.as_bytes(), name) {
                 Ok(()) => {
                     self.linked.insert(blob);
@@ -261,7 +276,10 @@ impl LayerBuilder {
             && stat.st_uid == uid
             && stat.st_gid == gid
             && mtime_of(&stat) == meta.mtime;
-        Ok(same && read_attributes(&self.objects, below.as_bytes(), FileType::RegularFile)?.is_empty())
+        let shared = self.options.linking == Linking::Unshared && stat.st_nlink > 1;
+        Ok(same
+            && !shared
+            && read_attributes(&self.objects, below.as_bytes(), FileType::RegularFile)?.is_empty())
     }
 
     /// Makes an empty file whose data overlayfs takes from `objects/`.

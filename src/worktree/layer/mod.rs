@@ -24,7 +24,7 @@ mod merge;
 mod plan;
 
 pub use apply::{Applied, ApplyError, IdRange, apply};
-pub use build::{BuildOptions, Built, LayerBuilder};
+pub use build::{BuildOptions, Built, LayerBuilder, Linking};
 pub use capture::{CaptureOptions, Captured, CapturedNode, capture};
 pub use entry::{LayerEntry, LayerError, LayerNode};
 pub use merge::merge_layers;

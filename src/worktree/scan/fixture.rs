@@ -1,38 +1,12 @@
 //! A store in a temporary directory, for this room's tests.
 
-use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use crate::disk::Durability;
-use crate::object::{Draft, Entry, Meta, SourceError, Timestamp, TreeId, TreePath, entry_at};
-use crate::store::{Batch, Catalog, Layout, Located, Placed, Store};
-
-#[derive(Default)]
-struct Known {
-    places: HashMap<[u8; 32], Located>,
-    ends: HashMap<u32, u64>,
-}
-
-#[derive(Default)]
-struct MemoryCatalog(Mutex<Known>);
-
-impl Catalog for MemoryCatalog {
-    fn locate(&self, id: &[u8; 32]) -> Result<Option<Located>, SourceError> {
-        Ok(self.0.lock().unwrap().places.get(id).copied())
-    }
-
-    fn record(&self, segment: u32, end: u64, placed: &[Placed]) -> Result<(), SourceError> {
-        let mut known = self.0.lock().unwrap();
-        known.places.extend(placed.iter().map(|placed| (placed.id, placed.located)));
-        known.ends.insert(segment, end);
-        Ok(())
-    }
-
-    fn known_until(&self, segment: u32) -> Result<u64, SourceError> {
-        Ok(self.0.lock().unwrap().ends.get(&segment).copied().unwrap_or(0))
-    }
-}
+use crate::object::{Draft, Entry, Meta, Timestamp, TreeId, TreePath, entry_at};
+use crate::store::testing::MemoryCatalog;
+use crate::store::{Batch, Layout, Store};
 
 pub(in crate::worktree) struct TestStore {
     pub(in crate::worktree) store: Store,
