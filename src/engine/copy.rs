@@ -22,7 +22,7 @@ use crate::object::{
 };
 use crate::oci::{self, Limits};
 use crate::store::Batch;
-use crate::worktree::layer::{BuildOptions, LayerBuilder, Linking, plan_whole};
+use crate::worktree::layer::{BuildOptions, Built, LayerBuilder, Linking, plan_whole};
 use crate::worktree::scan::{Owners, ScanOptions, scan_path};
 
 impl Core {
@@ -267,13 +267,7 @@ impl Core {
             return Err(error.into());
         }
         planned?;
-        let built = builder.finish()?;
-        let skipped = built
-            .skipped
-            .into_iter()
-            .map(|(path, reason)| (String::from_utf8_lossy(&path).into_owned(), reason))
-            .collect();
-        Ok(Written { entries: built.entries, skipped })
+        Ok(written(builder.finish()?))
     }
 
     /// Writes one entry that is no directory as `x` in a directory.
@@ -291,13 +285,7 @@ impl Core {
             }
             builder.add(&entry)?;
         }
-        let built = builder.finish()?;
-        let skipped = built
-            .skipped
-            .into_iter()
-            .map(|(path, reason)| (String::from_utf8_lossy(&path).into_owned(), reason))
-            .collect();
-        Ok(Written { entries: built.entries, skipped })
+        Ok(written(builder.finish()?))
     }
 
     pub(super) fn write_tar(&self, state: &State, path: &TreePath, out: &mut dyn Write) -> Result<Written> {
@@ -331,4 +319,10 @@ fn tempdir_in(parent: &Path) -> Result<PathBuf> {
     let path = parent.join(format!(".treebox-{}-{}-{number}", std::process::id(), super::core::now_ms()));
     std::fs::create_dir(&path).map_err(|error| Error::disk("create directory", &path, error))?;
     Ok(path)
+}
+
+fn written(built: Built) -> Written {
+    let text = |path: Vec<u8>| String::from_utf8_lossy(&path).into_owned();
+    let skipped = built.skipped.into_iter().map(|(path, reason)| (text(path), reason)).collect();
+    Written { entries: built.entries, skipped }
 }

@@ -11,7 +11,9 @@ use crate::object::SourceError;
 #[non_exhaustive]
 pub enum StoreError {
     /// There is no such object.
-    #[error("{kind} {id} is missing from the store; `treebox fsck` tells what needs it")]
+    #[error(
+        "{kind} {id} is missing from the store; import its image again, or run the step that made it with --fresh"
+    )]
     Missing {
         /// The kind of object.
         kind: &'static str,
@@ -19,7 +21,9 @@ pub enum StoreError {
         id: String,
     },
     /// The object's bytes are not what its name says.
-    #[error("{kind} {id} is damaged: {reason}; `treebox fsck` tells what needs it")]
+    #[error(
+        "{kind} {id} is damaged: {reason}; import its image again, or run the step that made it with --fresh"
+    )]
     Damaged {
         /// The kind of object.
         kind: &'static str,

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, Mode};
+use rustix::fs::{FileType, Mode, Stat};
 
 use super::entry::{LayerEntry, LayerError, LayerNode};
 use super::inode::{self, Dir, dress, mtime_of, read_attributes, set_mode, set_time};
@@ -215,10 +215,12 @@ impl LayerBuilder {
         link: Option<LinkGroup>,
     ) -> Result<(), LayerError> {
         if let Some(first) = link.and_then(|group| self.groups.get(&group)) {
-            return match dir.link(self.root.fd.as_fd(), first, name) {
-                Ok(()) => Ok(()),
-                Err(errno) => Err(dir.error("link", name, errno).into()),
-            };
+            match dir.link(self.root.fd.as_fd(), first, name) {
+                Ok(()) => return Ok(()),
+                // The group is larger than the file system's limit: the next members are another file.
+                Err(rustix::io::Errno::MLINK) => {}
+                Err(errno) => return Err(dir.error("link", name, errno).into()),
+            }
         }
         self.fresh_file(dir, name, entry, blob, size)?;
         if let Some(group) = link {
@@ -237,10 +239,22 @@ impl LayerBuilder {
         size: u64,
     ) -> Result<(), LayerError> {
         let below = Layout::blob_below_objects(&blob);
-        if size > 0
-            && self.options.linking != Linking::Never
+        if size == 0 {
+            drop(dir.create_file(name)?);
+            return self.dress(dir, name, &entry.path, FileType::RegularFile, &entry.meta);
+        }
+        let stat = match self.objects.stat(below.as_bytes()) {
+            Err(error) if error.is_not_found() => {
+                return Err(LayerError::MissingBlob { blob, path: entry.path.clone() });
+            }
+            other => other?,
+        };
+        if u64::try_from(stat.st_size) != Ok(size) {
+            return Err(LayerError::DamagedBlob { blob, path: entry.path.clone() });
+        }
+        if self.options.linking != Linking::Never
             && !self.linked.contains(&blob)
-            && self.fits(&below, &entry.meta)?
+            && self.fits(&below, &stat, &entry.meta)?
         {
             match dir.link(self.objects.fd.as_fd(), below.as_bytes(), name) {
                 Ok(()) => {
@@ -249,33 +263,29 @@ impl LayerBuilder {
                 }
                 // ext4 takes 65 000 links to one inode; other file systems have none at all.
                 Err(rustix::io::Errno::MLINK | rustix::io::Errno::PERM | rustix::io::Errno::XDEV) => {}
-                Err(rustix::io::Errno::NOENT) => {
-                    return Err(LayerError::MissingBlob { blob, path: entry.path.clone() });
-                }
                 Err(errno) => return Err(dir.error("link", name, errno).into()),
             }
         }
         let file = dir.create_file(name)?;
         if size > COPY_INSTEAD_OF_REDIRECT_BYTES && self.options.redirects {
             self.redirect(dir, name, &file, &below, size)?;
-        } else if size > 0 {
-            self.copy(dir, name, entry, &file, blob)?;
+        } else {
+            self.copy(dir, name, &file, &below)?;
         }
         drop(file);
         self.dress(dir, name, &entry.path, FileType::RegularFile, &entry.meta)
     }
 
     /// Whether a blob's inode has exactly these attributes.
-    fn fits(&self, below: &str, meta: &Meta) -> Result<bool, LayerError> {
+    fn fits(&self, below: &str, stat: &Stat, meta: &Meta) -> Result<bool, LayerError> {
         if !meta.xattrs.is_empty() {
             return Ok(false);
         }
-        let Ok(stat) = self.objects.stat(below.as_bytes()) else { return Ok(false) };
         let (uid, gid) = self.owner(meta).unwrap_or((0, 0));
         let same = stat.st_mode & 0o7777 == u32::from(meta.mode)
             && stat.st_uid == uid
             && stat.st_gid == gid
-            && mtime_of(&stat) == meta.mtime;
+            && mtime_of(stat) == meta.mtime;
         let shared = self.options.linking == Linking::Unshared && stat.st_nlink > 1;
         Ok(same
             && !shared
@@ -303,17 +313,10 @@ impl LayerBuilder {
         &mut self,
         dir: &Dir,
         name: &[u8],
-        entry: &LayerEntry,
         mut file: &std::fs::File,
-        blob: BlobId,
+        below: &str,
     ) -> Result<(), LayerError> {
-        let below = Layout::blob_below_objects(&blob);
-        let mut from = match self.objects.open_file(below.as_bytes()) {
-            Err(error) if error.is_not_found() => {
-                return Err(LayerError::MissingBlob { blob, path: entry.path.clone() });
-            }
-            other => other?,
-        };
+        let mut from = self.objects.open_file(below.as_bytes())?;
         if rustix::fs::ioctl_ficlone(file, &from).is_ok() {
             return Ok(());
         }

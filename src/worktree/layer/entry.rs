@@ -57,8 +57,16 @@ pub enum LayerError {
     #[error(transparent)]
     Disk(#[from] DiskError),
     /// A blob that the layer needs is not in the store.
-    #[error("cannot build the layer: blob {blob} of /{} is missing; `treebox fsck` tells what needs it", path.escape_ascii())]
+    #[error("cannot build the layer: blob {blob} of /{} is missing; import its image again, or run the step that made it with --fresh", path.escape_ascii())]
     MissingBlob {
+        /// The blob.
+        blob: BlobId,
+        /// The path that needs it.
+        path: Vec<u8>,
+    },
+    /// A blob has not as many bytes as the tree says.
+    #[error("cannot build the layer: blob {blob} of /{} is damaged: its size is wrong; import its image again, or run the step that made it with --fresh", path.escape_ascii())]
+    DamagedBlob {
         /// The blob.
         blob: BlobId,
         /// The path that needs it.
