@@ -28,15 +28,6 @@ pub struct Batch<'s> {
     packed_ids: HashSet<[u8; 32]>,
 }
 
-/// What became of a blob's bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BlobPlaced {
-    /// The store did not have it.
-    New,
-    /// The store or this batch had it.
-    Known,
-}
-
 /// The bytes of a blob with their name, which is their hash.
 #[derive(Debug)]
 pub struct HashedBytes {
@@ -101,7 +92,7 @@ impl<'s> Batch<'s> {
     }
 
     fn put_named(&self, id: BlobId, bytes: &[u8], meta: Option<&Meta>) -> Result<(), StoreError> {
-        if !self.claim(&id)? {
+        if !self.claim(&id, bytes.len() as u64)? {
             return Ok(());
         }
         let path = self.blob_scratch(&id);
@@ -128,20 +119,18 @@ impl<'s> Batch<'s> {
         let id = writer.hasher.finish();
         let done = dress(&writer.file, meta).map_err(|error| DiskError::new("write", &writer.path, error));
         match done {
-            Ok(()) => self.adopt(&writer.path, id)?,
+            Ok(()) => self.adopt(&writer.path, id, writer.len)?,
             Err(error) => return Err(error.into()),
         };
         Ok((id, writer.len))
     }
 
     /// Takes in a file of this batch's scratch directory that is already hashed: it is renamed, not copied, or removed when known.
-    pub fn adopt(&self, path: &Path, id: BlobId) -> Result<BlobPlaced, StoreError> {
-        if self.claim(&id)? {
-            rename(path, &self.blob_scratch(&id)).map_err(|error| self.unclaim(&id, error))?;
-            Ok(BlobPlaced::New)
+    fn adopt(&self, path: &Path, id: BlobId, len: u64) -> Result<(), StoreError> {
+        if self.claim(&id, len)? {
+            rename(path, &self.blob_scratch(&id)).map_err(|error| self.unclaim(&id, error))
         } else {
-            std::fs::remove_file(path).map_err(|error| DiskError::new("remove", path, error))?;
-            Ok(BlobPlaced::Known)
+            Ok(std::fs::remove_file(path).map_err(|error| DiskError::new("remove", path, error))?)
         }
     }
 
@@ -193,8 +182,10 @@ impl<'s> Batch<'s> {
     }
 
     /// Whether this batch is to write the blob: false when the store or the batch has it.
-    fn claim(&self, id: &BlobId) -> Result<bool, StoreError> {
-        if self.store.has_blob(id)? {
+    ///
+    /// A blob in the store that was cut short, by a power cut for one, is written again.
+    fn claim(&self, id: &BlobId, len: u64) -> Result<bool, StoreError> {
+        if self.store.blob_len(id)? == Some(len) {
             return Ok(false);
         }
         Ok(self.blobs.lock().expect("no holder panics").insert(*id))

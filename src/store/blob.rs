@@ -43,9 +43,14 @@ impl Store {
         Ok(bytes)
     }
 
-    /// Whether the blob's file is there; its bytes are not read.
-    pub fn has_blob(&self, id: &BlobId) -> Result<bool, StoreError> {
-        Ok(crate::disk::exists(&self.blob_path(id))?)
+    /// How many bytes a blob's file has; `None` when it is not there. Its bytes are not read.
+    pub fn blob_len(&self, id: &BlobId) -> Result<Option<u64>, StoreError> {
+        let path = self.blob_path(id);
+        match std::fs::symlink_metadata(&path) {
+            Ok(meta) => Ok(Some(meta.len())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(DiskError::new("look at", &path, error).into()),
+        }
     }
 }
 

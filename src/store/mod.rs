@@ -21,7 +21,7 @@ mod store_error;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use batch::{Batch, BlobPlaced, BlobWriter, HashedBytes};
+pub use batch::{Batch, BlobWriter, HashedBytes};
 pub use blob::BlobReader;
 pub use layout::{FORMAT_VERSION, FormatError, Layout};
 pub use segment::{Catalog, Located, ObjectKind, Placed};

@@ -115,3 +115,24 @@ fn a_copy_of_a_file_within_a_state_is_another_file() {
         stdout(&copied.state, "cd /usr/bin; cmp env env2 && echo equal; test env -ef env2 || echo other");
     assert_eq!(seen, "equal\nother\n");
 }
+
+#[test]
+fn a_blob_that_was_cut_short_is_told_and_healed_by_another_import() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(dir.path());
+    let source = ImportSource::parse("host").unwrap();
+    let base = engine.import(&source, None).unwrap().state;
+    let path = treebox::TreePath::parse(b"/usr/bin/env").unwrap();
+    let treebox::Node::File { blob, .. } = engine.entry(&base, &path).unwrap().entry.node else {
+        panic!("no file")
+    };
+    let hex = blob.to_string();
+    let file = dir.path().join("store/objects").join(&hex[..2]).join(&hex[2..]);
+    std::fs::write(dir.path().join("short"), b"short").unwrap();
+    std::fs::rename(dir.path().join("short"), &file).unwrap();
+    assert!(engine.read_file(&base, &path).unwrap_err().to_string().contains("damaged"));
+    let error = base.run(&Command::new("true").disposable(true)).unwrap_err().to_string();
+    assert!(error.contains(&hex) && error.contains("/usr/bin/env"), "{error}");
+    engine.import(&source, None).unwrap();
+    assert_eq!(stdout(&base, "env -i echo healed"), "healed\n");
+}

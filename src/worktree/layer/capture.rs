@@ -241,7 +241,7 @@ fn adopt(
     meta: &Meta,
 ) -> Result<bool, LayerError> {
     let below = Layout::blob_below_objects(&blob);
-    if objects.stat(below.as_bytes()).is_ok() {
+    if objects.stat(below.as_bytes()).is_ok_and(|known| known.st_size == stat.st_size) {
         return Ok(false);
     }
     let name = blob.to_string();
