@@ -1,5 +1,6 @@
 //! The engine's inside: everything that both faces share.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -10,9 +11,11 @@ use super::catalog::IndexCatalog;
 use super::command::Command;
 use super::error::{Error, Result};
 use super::types::EngineOptions;
+use super::user::User;
 use crate::disk::{Durability, create_dir_all_private, sweep};
 use crate::history::History;
 use crate::index::Index;
+use crate::object::TreeId;
 use crate::sandbox::Identity;
 use crate::store::{Layout, Store};
 use crate::worker::{Session, Worker, WorkerOptions};
@@ -28,6 +31,8 @@ pub(crate) struct Core {
     history: OnceLock<History>,
     worker: Mutex<WorkerSlot>,
     idle: Mutex<Vec<Session>>,
+    /// What user texts mean in root trees.
+    pub(super) users: Mutex<HashMap<(TreeId, String), User>>,
     /// Whether dead owners left something in `tmp/` that only the worker can remove.
     leftovers: AtomicBool,
 }
@@ -54,6 +59,7 @@ impl Core {
             history: OnceLock::new(),
             worker: Mutex::new(worker),
             idle: Mutex::new(Vec::new()),
+            users: Mutex::new(HashMap::new()),
             leftovers: AtomicBool::new(leftovers),
         }))
     }

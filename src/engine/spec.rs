@@ -7,7 +7,7 @@ use super::core::{Core, mapped_ids};
 use super::error::{Error, Result};
 use super::state::State;
 use crate::object::{
-    BlobId, CommandSpec, Config, Draft, Entry, Injected, InjectedNode, Kind, Meta, NewNode, RootMode, RunKey,
+    BlobId, CommandSpec, Config, Draft, Injected, InjectedNode, Kind, Meta, NewNode, RootMode, RunKey,
     TreeId, TreePath,
 };
 use crate::sandbox::{DEFAULT_PATH, Identity, IdentityChoice};
@@ -31,10 +31,9 @@ const SHELL: [&[u8]; 2] = [b"/bin/sh", b"-c"];
 impl Core {
     /// Resolves a command; injected files are read and put into the store.
     pub(super) fn resolve_command(&self, parent: &State, command: &Command) -> Result<Resolved> {
-        let root = self.store.root(&parent.value.root)?;
         let config = &parent.value.config;
         check_platform(config)?;
-        let user = self.user(&root, command.user.as_deref().unwrap_or(&config.user))?;
+        let user = self.user(parent.value.root, command.user.as_deref().unwrap_or(&config.user))?;
         let mut env: BTreeMap<String, String> = BTreeMap::new();
         env.insert("PATH".into(), DEFAULT_PATH.into());
         env.insert("HOME".into(), user.home.clone());
@@ -71,7 +70,7 @@ impl Core {
                 "a command needs a program name, and no argument may hold a NUL byte",
             ));
         }
-        let (injected, base) = self.inject(parent, &root, command)?;
+        let (injected, base) = self.inject(parent, command)?;
         let stdin = match &command.stdin {
             Stdin::Bytes(bytes) if !bytes.is_empty() => Some(BlobId::of(bytes)),
             _ => None,
@@ -134,14 +133,15 @@ impl Core {
     }
 
     /// Reads the files that a command brings along and makes the tree with them in it.
-    fn inject(&self, parent: &State, root: &Entry, command: &Command) -> Result<(Vec<Injected>, TreeId)> {
+    fn inject(&self, parent: &State, command: &Command) -> Result<(Vec<Injected>, TreeId)> {
         if command.injected.is_empty() {
             return Ok((Vec::new(), parent.value.root));
         }
         let mut batch = self.store.batch()?;
         let mut injected = Vec::new();
         // Scanned into a draft of their own first: what is hashed into the key is exactly what was brought.
-        let mut draft = Draft::from_root(&self.store, parent.value.root, root.clone());
+        let mut draft =
+            Draft::from_root(&self.store, parent.value.root, self.store.root(&parent.value.root)?);
         for (source, dest) in &command.injected {
             let dest = TreePath::parse(dest.as_bytes()).map_err(|error| Error::invalid(error.to_string()))?;
             let mut alone = Draft::empty(&self.store, Meta::root_owned(0o755, Default::default()));

@@ -1,11 +1,15 @@
 //! Who a command runs as, looked up in the state's own files.
 
+use std::sync::PoisonError;
+
 use super::core::Core;
 use super::error::{Error, Result};
-use crate::object::{Entry, LookupError, Node, TreePath, resolve};
+use crate::object::{Entry, LookupError, Node, TreeId, TreePath, resolve};
 
 /// The largest user database that is read; larger ones are refused rather than searched.
 const MAX_DATABASE_BYTES: u64 = 4 * 1024 * 1024;
+/// How many looked-up users are kept in memory.
+const MAX_KNOWN_USERS: usize = 1024;
 /// The most supplementary groups, as the kernel allows.
 const MAX_GROUPS: usize = 65_536;
 
@@ -20,7 +24,23 @@ pub(super) struct User {
 
 impl Core {
     /// Resolves `user`, `uid`, `user:group` or `uid:gid` by the `/etc/passwd` and `/etc/group` inside.
-    pub(super) fn user(&self, root: &Entry, text: &str) -> Result<User> {
+    ///
+    /// What a text means in a tree never changes, so it is looked up once.
+    pub(super) fn user(&self, tree: TreeId, text: &str) -> Result<User> {
+        let key = (tree, text.to_owned());
+        if let Some(user) = self.users.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            return Ok(user.clone());
+        }
+        let user = self.look_up_user(&self.store.root(&tree)?, text)?;
+        let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
+        if users.len() >= MAX_KNOWN_USERS {
+            users.clear();
+        }
+        users.insert(key, user.clone());
+        Ok(user)
+    }
+
+    fn look_up_user(&self, root: &Entry, text: &str) -> Result<User> {
         let (name, group) = match text.split_once(':') {
             Some((name, group)) => (name, Some(group)),
             None => (text, None),
