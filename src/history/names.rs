@@ -148,7 +148,7 @@ git_name!(
     }
 );
 
-/// An image's name, always with a tag or a digest: `busybox:latest`, `docker.io/library/alpine@sha256:…`.
+/// An image's name, always with a tag or a digest: `busybox:latest`, `registry.example/library/alpine@sha256:…`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ImageName(String);
 

@@ -180,7 +180,7 @@ fn commits_origins_images_and_settings_read_back() {
         state: state("s"),
         size_bytes: 4_000_000,
         entries: 400,
-        source: "docker.io/library/busybox".to_owned(),
+        source: "registry.example/library/busybox".to_owned(),
         at_ms: 3,
     };
     index.record_image(&image).unwrap();

@@ -59,9 +59,9 @@ fn image_names_round_trip_through_git() {
     let names = [
         ("busybox", "busybox:latest", "refs/images/busybox%3alatest"),
         (
-            "docker.io/library/busybox:1.36",
-            "docker.io/library/busybox:1.36",
-            "refs/images/docker.io/library/busybox%3a1.36",
+            "registry.example/library/busybox:1.36",
+            "registry.example/library/busybox:1.36",
+            "refs/images/registry.example/library/busybox%3a1.36",
         ),
         ("localhost:5000/x", "localhost:5000/x:latest", "refs/images/localhost%3a5000/x%3alatest"),
         ("a@sha256:0f", "a@sha256:0f", "refs/images/a%40sha256%3a0f"),

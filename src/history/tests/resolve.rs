@@ -76,7 +76,7 @@ fn images_are_revisions_too() {
     let fixture = Fixture::new();
     let ids = fixture.chain(3);
     fixture.set(image("busybox"), ids[2]);
-    fixture.set(image("docker.io/library/alpine:3.20"), ids[1]);
+    fixture.set(image("registry.example/library/alpine:3.20"), ids[1]);
     fixture.set(image("localhost:5000/x@sha256:ab"), ids[0]);
     let texts = [
         ("busybox", 2),
@@ -84,14 +84,14 @@ fn images_are_revisions_too() {
         ("busybox:latest~1", 1),
         ("busybox^^", 0),
         ("busybox:latest@{0}", 2),
-        ("docker.io/library/alpine:3.20", 1),
-        ("docker.io/library/alpine:3.20^", 0),
+        ("registry.example/library/alpine:3.20", 1),
+        ("registry.example/library/alpine:3.20^", 0),
         ("localhost:5000/x@sha256:ab", 0),
     ];
     for (text, n) in texts {
         assert_eq!(fixture.history.resolve(text).unwrap(), ids[n], "{text}");
     }
-    let range = fixture.history.resolve_range("docker.io/library/alpine:3.20..busybox:latest").unwrap();
+    let range = fixture.history.resolve_range("registry.example/library/alpine:3.20..busybox:latest").unwrap();
     assert_eq!(range, RevisionSet { include: vec![ids[2]], exclude: vec![ids[1]] });
     fixture.set(image("HEAD"), ids[0]);
     fixture.set(branch("main"), ids[2]);

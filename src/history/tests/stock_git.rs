@@ -9,7 +9,7 @@ fn stock_git_reads_everything_and_everything_reads_after_gc() {
     fixture.set(branch("main"), ids[9]);
     let side = fixture.commit("make test", &[ids[4]]);
     fixture.set(branch("side"), side);
-    fixture.set(ImageName::new("docker.io/library/busybox:latest").unwrap(), ids[0]);
+    fixture.set(ImageName::new("registry.example/library/busybox:latest").unwrap(), ids[0]);
     fixture.set(TagName::new("v1").unwrap(), ids[5]);
     history.attach_head(&branch("side"), &who(20)).unwrap();
     let orphan = fixture.commit("only in a reflog", &[ids[0]]);
@@ -31,7 +31,7 @@ fn stock_git_reads_everything_and_everything_reads_after_gc() {
     assert_eq!(fixture.git(&["rev-parse", "@{-1}"]), ids[9].to_string());
     assert_eq!(fixture.git(&["symbolic-ref", "HEAD"]), "refs/heads/side");
     let refs =
-        "refs/heads/main\nrefs/heads/side\nrefs/images/docker.io/library/busybox%3alatest\nrefs/tags/v1";
+        "refs/heads/main\nrefs/heads/side\nrefs/images/registry.example/library/busybox%3alatest\nrefs/tags/v1";
     assert_eq!(fixture.git(&["for-each-ref", "--format=%(refname)"]), refs);
     assert_eq!(fixture.git(&["config", "core.logAllRefUpdates"]), "always");
     fixture.fsck();
@@ -49,7 +49,7 @@ fn stock_git_reads_everything_and_everything_reads_after_gc() {
         let all = WalkOptions { tips: vec![ids[9], side], ..WalkOptions::default() };
         assert_eq!(history.walk(&all).unwrap().count(), 11);
         assert_eq!(history.resolve("busybox").ok(), None);
-        assert_eq!(history.resolve("docker.io/library/busybox").unwrap(), ids[0]);
+        assert_eq!(history.resolve("registry.example/library/busybox").unwrap(), ids[0]);
         assert_eq!(history.resolve(&side.to_string()[..8]).unwrap(), side);
         assert_eq!(history.resolve("main~9").unwrap(), ids[0]);
         assert_eq!(history.merge_base(&ids[9], &side).unwrap(), Some(ids[4]));
