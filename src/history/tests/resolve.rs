@@ -91,7 +91,8 @@ fn images_are_revisions_too() {
     for (text, n) in texts {
         assert_eq!(fixture.history.resolve(text).unwrap(), ids[n], "{text}");
     }
-    let range = fixture.history.resolve_range("registry.example/library/alpine:3.20..busybox:latest").unwrap();
+    let range =
+        fixture.history.resolve_range("registry.example/library/alpine:3.20..busybox:latest").unwrap();
     assert_eq!(range, RevisionSet { include: vec![ids[2]], exclude: vec![ids[1]] });
     fixture.set(image("HEAD"), ids[0]);
     fixture.set(branch("main"), ids[2]);
