@@ -12,7 +12,7 @@ use super::command::Command;
 use super::error::{Error, Result};
 use super::types::EngineOptions;
 use super::user::User;
-use crate::disk::{Durability, create_dir_all_private, sweep};
+use crate::disk::{create_dir_all_private, sweep};
 use crate::history::History;
 use crate::index::Index;
 use crate::object::TreeId;
@@ -75,12 +75,7 @@ impl Core {
         }
         let opened = History::open_or_init(
             &self.layout().history(),
-            crate::history::Options {
-                durability: match self.options.durability {
-                    Durability::Commit => crate::history::Durability::Commit,
-                    Durability::Batch => crate::history::Durability::Batch,
-                },
-            },
+            crate::history::Options { durability: self.options.durability },
         )?;
         Ok(self.history.get_or_init(|| opened))
     }

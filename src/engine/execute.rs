@@ -360,13 +360,10 @@ impl Execution {
     fn capture(&self, session: &Session, batch: &mut Batch<'_>, tree: &mut TreeId) -> Result<Applied> {
         let core = &self.core;
         let worker = core.worker()?;
-        let options = core.build_options(worker.identity());
         let captured = session.capture(CaptureOptions {
             upper: run_dirs(&self.scratch).upper,
-            objects: options.objects,
+            objects: core.layout().objects(),
             scratch: batch.scratch().to_owned(),
-            mapped_ids: options.mapped_ids,
-            redirects: options.redirects,
         })?;
         for entry in &captured {
             if let crate::worktree::layer::CapturedNode::File { blob, placed: true, .. } = &entry.node {

@@ -43,6 +43,7 @@ mod sync;
 mod tests;
 mod walk;
 
+pub use crate::disk::Durability;
 pub use commits::{CommitRecord, MAX_RECORD_BYTES, NewCommit, RECORD_NAME};
 pub use edit::{EditError, Expected, RefEdit};
 pub use error::{GitError, HistoryError};
@@ -60,16 +61,6 @@ use std::time::Duration;
 
 /// A Git lock file this old belongs to nobody: its owner would have finished or given up.
 pub const STALE_LOCK_AGE: Duration = Duration::from_secs(5);
-
-/// When what was written reaches the disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Durability {
-    /// Before the call that moves a ref returns.
-    #[default]
-    Commit,
-    /// When [`History::sync`] is called, or when the kernel gets to it.
-    Batch,
-}
 
 /// How a history is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -11,7 +11,7 @@ use crate::sandbox::{Channel, Ending, FrameError, LaunchError, Plan, Usage};
 use crate::worktree::layer::{BuildOptions, Built, CaptureOptions, Captured, LayerEntry};
 
 /// Grows with every change of a message: host and worker may be different executables.
-pub(crate) const PROTOCOL: u32 = 2;
+pub(crate) const PROTOCOL: u32 = 3;
 
 /// How many layer entries travel in one message.
 pub(crate) const ENTRIES_PER_MESSAGE: usize = 256;

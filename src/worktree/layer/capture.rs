@@ -30,10 +30,6 @@ pub struct CaptureOptions {
     pub objects: PathBuf,
     /// Where new blobs are put, each under its name, until the batch is committed.
     pub scratch: PathBuf,
-    /// How many ids from 0 up are mapped.
-    pub mapped_ids: u32,
-    /// Whether overlayfs follows redirects into a data-only lower.
-    pub redirects: bool,
 }
 
 /// One entry of an upper directory; parents come before what is in them, the root first with an empty path.
