@@ -30,6 +30,7 @@ pub mod probe;
 mod process;
 mod remove;
 mod scene;
+mod seccomp;
 mod step;
 mod sys;
 

@@ -102,6 +102,23 @@ pub(crate) fn set_hostname(name: &[u8]) -> Result<(), Errno> {
     check(unsafe { libc::syscall(libc::SYS_sethostname, name.as_ptr(), name.len()) }).map(drop)
 }
 
+/// Puts a seccomp filter on this thread; gives the supervisor's descriptor, closed on execve, when `listener` asks for one.
+///
+/// The thread must have no_new_privs set, or CAP_SYS_ADMIN in its user namespace.
+pub(crate) fn install_filter(
+    program: &[libc::sock_filter],
+    listener: bool,
+) -> Result<Option<OwnedFd>, Errno> {
+    let len = u16::try_from(program.len()).map_err(|_| Errno::TOOBIG)?;
+    let program = libc::sock_fprog { len, filter: program.as_ptr().cast_mut() };
+    let flags = if listener { libc::SECCOMP_FILTER_FLAG_NEW_LISTENER } else { 0 };
+    let mode = libc::SECCOMP_SET_MODE_FILTER;
+    // SAFETY: the kernel copies the program, whose pointer and length are those of a live slice, and writes nothing.
+    let fd = check(unsafe { libc::syscall(libc::SYS_seccomp, mode, flags, &raw const program) })?;
+    // SAFETY: with that flag the kernel has just made this descriptor for us.
+    Ok(listener.then(|| unsafe { OwnedFd::from_raw_fd(fd as RawFd) }))
+}
+
 /// Brings the loopback interface of this network namespace up; the kernel then gives it its addresses.
 pub(crate) fn loopback_up() -> Result<(), Errno> {
     // SAFETY: socket has no memory arguments.
