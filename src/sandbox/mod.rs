@@ -40,7 +40,10 @@ pub use identity::{Identity, IdentityChoice, IdentityError, assign};
 pub use idmap::{IdMap, IdRange};
 pub use kernel::follows_redirects;
 pub use launch::{Ending, Sandbox, Usage, launch};
-pub use plan::{DEFAULT_PATH, MAX_HOSTNAME_BYTES, Mount, Network, Plan, Resource, Rlimit, Rootfs, Upper};
+pub use plan::{
+    DEFAULT_PATH, FileIdentity, MAX_HOSTNAME_BYTES, Mount, Network, Plan, Resource, Rlimit, Rootfs,
+    SecretBytes, Upper,
+};
 pub use prepare::{MAX_LOWERS, PlanError};
 pub use process::{
     Forked, become_worker, die_with_parent, exit_now, fork, own_children, signals, unshare_user,
