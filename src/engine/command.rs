@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::mounts::Mount;
 use crate::object::{Network, Program};
 
 /// When a remembered run is used instead of running.
@@ -53,6 +54,7 @@ pub struct Command {
     pub(super) stdin: Stdin,
     pub(super) network: Network,
     pub(super) injected: Vec<(PathBuf, String)>,
+    pub(super) mounts: Vec<Mount>,
     pub(super) read_only: bool,
     pub(super) epoch: Option<i64>,
     pub(super) keep_env: bool,
@@ -75,6 +77,7 @@ impl Command {
             stdin: Stdin::Empty,
             network: Network::None,
             injected: Vec::new(),
+            mounts: Vec::new(),
             read_only: false,
             epoch: None,
             keep_env: false,
@@ -158,6 +161,12 @@ impl Command {
     /// Places a host file or directory in the state before the run. Contents and modes count in the run key, times do not.
     pub fn copy(mut self, source: impl AsRef<Path>, dest: impl Into<String>) -> Self {
         self.injected.push((source.as_ref().to_owned(), dest.into()));
+        self
+    }
+
+    /// Shows something besides the state: a host directory, memory, a cache, a secret.
+    pub fn mount(mut self, mount: Mount) -> Self {
+        self.mounts.push(mount);
         self
     }
 
