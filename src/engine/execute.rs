@@ -1,5 +1,6 @@
 //! One execution: from layers and a plan to an exit status, and from an upper directory to a state.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
@@ -494,13 +495,17 @@ impl Drop for Execution {
 /// The leaks without those in files that are as the parent has them: those bytes were there before, and were only copied up.
 fn new_leaks(draft: &mut Draft<'_>, captured: &[Captured], leaks: Vec<Leak>) -> Result<Vec<Leak>> {
     let mut new = Vec::new();
+    if leaks.is_empty() {
+        return Ok(new);
+    }
+    let nodes: HashMap<&[u8], &CapturedNode> =
+        captured.iter().map(|entry| (entry.path.as_slice(), &entry.node)).collect();
     for leak in leaks {
-        let entry = captured.iter().find(|entry| entry.path == leak.path);
         let before = match TreePath::parse(&leak.path) {
             Ok(path) => draft.leaf(&path)?.map(|(_, node)| node.clone()),
             Err(_) => None,
         };
-        let same = match (leak.part, entry.map(|entry| &entry.node), before) {
+        let same = match (leak.part, nodes.get(leak.path.as_slice()), before) {
             (
                 LeakPart::Content,
                 Some(CapturedNode::File { blob, .. }),

@@ -20,7 +20,6 @@ mod source;
 use std::path::{Path, PathBuf};
 
 pub(super) use open::RunMounts;
-pub(super) use points::{Points, Stubs};
 pub(super) use resolve::ResolvedMount;
 pub use secret::{MAX_SECRET_BYTES, SecretSource};
 
