@@ -24,6 +24,8 @@ struct Wanted {
     /// What the target needs to be.
     directory: bool,
     mount: Mount,
+    /// Whether mount points may be made in it.
+    own: bool,
 }
 
 /// Where a target leads to.
@@ -38,7 +40,7 @@ struct Spot {
 struct Placed {
     path: Vec<Name>,
     directory: bool,
-    /// Whether it begins empty and is the sandbox's own, so that mount points can be made in it.
+    /// Whether mount points may be made in it.
     own: bool,
 }
 
@@ -58,7 +60,13 @@ impl<'s> Points<'s> {
 
     /// Adds a mount at a path, whatever target it has so far.
     pub(in crate::engine) fn add(&mut self, target: &TreePath, directory: bool, mount: Mount) {
-        self.wanted.push(Wanted { target: target.clone(), directory, mount });
+        let own = matches!(mount, Mount::Tmpfs { read_only: false, .. });
+        self.wanted.push(Wanted { target: target.clone(), directory, mount, own });
+    }
+
+    /// Adds a directory of ours, in which mount points that other mounts need may be made and stay.
+    pub(in crate::engine) fn add_own(&mut self, target: &TreePath, mount: Mount) {
+        self.wanted.push(Wanted { target: target.clone(), directory: true, mount, own: true });
     }
 
     /// Gives the mounts with their real targets, parents before what is in them, and the stubs.
@@ -71,7 +79,7 @@ impl<'s> Points<'s> {
         order.sort_by(|a, b| a.0.cmp(&b.0));
         let (mut mounts, mut placed, mut stubs) = (Vec::new(), Vec::<Placed>::new(), BTreeMap::new());
         let mut made = BTreeSet::new();
-        for (_, Wanted { target, directory, mount }) in order {
+        for (_, Wanted { target, directory, mount, own }) in order {
             let spot = self.spot(&target, &placed)?;
             let real: TreePath = spot.path.clone().into();
             check_allowed(&target, &real)?;
@@ -88,7 +96,6 @@ impl<'s> Points<'s> {
                 Some(_) => {}
                 None => self.stub(&spot, directory, &mut stubs, &mut made),
             }
-            let own = matches!(mount, Mount::Tmpfs { read_only: false, .. });
             mounts.push(mount.aimed_at(host_path(&spot.path)));
             placed.push(Placed { path: spot.path, directory, own });
         }
