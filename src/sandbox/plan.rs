@@ -40,8 +40,8 @@ pub struct Plan {
     pub mounts: Vec<Mount>,
     /// Resource limits. Core dumps are off unless a limit for them is given here.
     pub rlimits: Vec<Rlimit>,
-    /// The standard streams are a terminal that becomes the payload's own.
-    pub tty: bool,
+    /// A terminal of the sandbox's own, of this size, takes the place of the standard streams.
+    pub terminal: Option<TerminalSize>,
 }
 
 impl Plan {
@@ -60,7 +60,7 @@ impl Plan {
             network: Network::None,
             mounts: Vec::new(),
             rlimits: Vec::new(),
-            tty: false,
+            terminal: None,
         }
     }
 
@@ -72,6 +72,22 @@ impl Plan {
             .rev()
             .find_map(|entry| entry.strip_prefix(b"PATH=".as_slice()))
             .unwrap_or(DEFAULT_PATH.as_bytes())
+    }
+}
+
+/// The size of a terminal in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct TerminalSize {
+    /// Lines.
+    pub rows: u16,
+    /// Characters in a line.
+    pub columns: u16,
+}
+
+impl Default for TerminalSize {
+    /// That of the VT100, which programs assume where nobody tells them.
+    fn default() -> Self {
+        Self { rows: 24, columns: 80 }
     }
 }
 

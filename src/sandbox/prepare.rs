@@ -101,6 +101,30 @@ pub enum PlanError {
 /// Builds the steps of a plan under the id maps that the sandbox will have.
 pub(crate) fn prepare(plan: &Plan, map: &IdMap) -> Result<Vec<Step>, PlanError> {
     check_ids(plan, map)?;
+    let mut steps = scene(plan, map)?;
+    steps.push(Step::Fork);
+    payload(plan, map, &mut steps)?;
+    Ok(steps)
+}
+
+/// The steps of a sandbox that waits for commands. What the plan says about a payload does not count.
+pub(crate) fn prepare_idle(plan: &Plan, map: &IdMap) -> Result<Vec<Step>, PlanError> {
+    let mut steps = scene(plan, map)?;
+    steps.push(Step::Idle);
+    Ok(steps)
+}
+
+/// The steps of one command in a sandbox that is there. Of the plan only what it says about the payload counts; from the join on
+/// they are those of [`prepare`], so that a command is sealed in the same way.
+pub(crate) fn prepare_joining(plan: &Plan, map: &IdMap) -> Result<Vec<Step>, PlanError> {
+    check_ids(plan, map)?;
+    let mut steps = vec![Step::OwnKeyring, Step::Join];
+    payload(plan, map, &mut steps)?;
+    Ok(steps)
+}
+
+/// The steps of init until its root is in place.
+fn scene(plan: &Plan, map: &IdMap) -> Result<Vec<Step>, PlanError> {
     let mut steps = vec![Step::AwaitMaps, Step::PrivateMounts, Step::OwnKeyring];
     if !plan.hostname.is_empty() {
         if plan.hostname.len() > MAX_HOSTNAME_BYTES {
@@ -121,8 +145,7 @@ pub(crate) fn prepare(plan: &Plan, map: &IdMap) -> Result<Vec<Step>, PlanError> 
     for mount in &plan.mounts {
         steps.push(extra_mount(mount)?);
     }
-    steps.extend([Step::Pivot, Step::Fork]);
-    payload(plan, map, &mut steps)?;
+    steps.push(Step::Pivot);
     Ok(steps)
 }
 
@@ -141,8 +164,11 @@ pub(crate) fn device_steps(tty_group: bool) -> Vec<Step> {
 /// The steps after the fork. Their order is that of what each still needs: limits and groups need privileges, the
 /// bounding set needs CAP_SETPCAP, the user id takes them all away.
 fn payload(plan: &Plan, map: &IdMap, steps: &mut Vec<Step>) -> Result<(), PlanError> {
+    if let Some(size) = plan.terminal {
+        steps.push(Step::Terminal { size, owner: plan.uid });
+    }
     steps.push(Step::Streams { owner: plan.uid });
-    steps.push(Step::NewSession { tty: plan.tty });
+    steps.push(Step::NewSession { tty: plan.terminal.is_some() });
     if !plan.rlimits.iter().any(|limit| limit.resource == Resource::Core) {
         steps.push(Step::Limit { resource: Resource::Core, soft: 0, hard: 0 });
     }

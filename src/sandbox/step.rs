@@ -6,7 +6,7 @@
 use std::ffi::{CStr, CString};
 use std::fmt;
 
-use super::plan::Resource;
+use super::plan::{Resource, TerminalSize};
 
 /// One step. The order of the list they stand in is fixed in `prepare`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +55,13 @@ pub(crate) enum Step {
     Pivot,
     /// Create the payload's process; what follows happens there.
     Fork,
-    /// Start a session, without a terminal.
+    /// Let this process wait for others to join; it collects the dead meanwhile.
+    Idle,
+    /// Enter the namespaces of a sandbox and create a process there; what follows happens in that.
+    Join,
+    /// Open a terminal of the sandbox's own and send the other end of it to the parent.
+    Terminal { size: TerminalSize, owner: u32 },
+    /// Start a session, on the terminal if there is one.
     NewSession { tty: bool },
     /// Put the three standard streams in place and close every other descriptor.
     Streams { owner: u32 },
@@ -157,6 +163,11 @@ impl fmt::Display for Step {
             }
             Self::Pivot => f.write_str("make the new root the root"),
             Self::Fork => f.write_str("create the payload's process"),
+            Self::Idle => f.write_str("wait for commands"),
+            Self::Join => f.write_str("join the sandbox"),
+            Self::Terminal { size, .. } => {
+                write!(f, "open a terminal of {} lines with {} columns", size.rows, size.columns)
+            }
             Self::NewSession { tty: false } => f.write_str("start a session"),
             Self::NewSession { tty: true } => f.write_str("start a session on the terminal"),
             Self::Streams { .. } => f.write_str("put the standard streams in place"),
