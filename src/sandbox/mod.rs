@@ -47,3 +47,4 @@ pub use process::{
     wait_readable,
 };
 pub use remove::{RemoveError, remove_tree};
+pub use seccomp::{Denial, Feature, denials};

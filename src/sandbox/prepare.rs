@@ -121,7 +121,8 @@ pub(crate) fn prepare(plan: &Plan, map: &IdMap) -> Result<Vec<Step>, PlanError> 
     for mount in &plan.mounts {
         steps.push(extra_mount(mount)?);
     }
-    steps.extend([Step::Pivot, Step::Fork]);
+    // Sealed before there is a payload, so that init and everything after it is.
+    steps.extend([Step::Pivot, Step::NoNewPrivileges, Step::Seal(plan.allow.clone()), Step::Fork]);
     payload(plan, map, &mut steps)?;
     Ok(steps)
 }
@@ -156,7 +157,7 @@ fn payload(plan: &Plan, map: &IdMap, steps: &mut Vec<Step>) -> Result<(), PlanEr
         steps.push(Step::Groups(plan.groups.clone()));
     }
     steps.extend([Step::Gid(plan.gid), Step::Uid(plan.uid)]);
-    steps.extend([Step::Capabilities { root: plan.uid == 0 }, Step::NoNewPrivileges, Step::DefaultSignals]);
+    steps.extend([Step::Capabilities { root: plan.uid == 0 }, Step::DefaultSignals]);
     steps.push(Step::Exec(program(plan)?));
     Ok(())
 }
@@ -360,7 +361,8 @@ mod tests {
         let text = plan().to_string();
         let position = |needle: &str| text.find(needle).unwrap_or_else(|| panic!("{needle} not in\n{text}"));
         assert!(position("mount /proc") < position("make the new root the root"));
-        assert!(position("become user") < position("refuse new privileges"));
+        assert!(position("make the new root the root") < position("refuse dangerous system calls"));
+        assert!(position("refuse dangerous system calls") < position("create the payload"));
         assert!(position("execute ls") > position("drop capabilities"));
     }
 
