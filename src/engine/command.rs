@@ -1,9 +1,10 @@
 //! What is to be run.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::object::{Network, Program};
+use crate::object::{Feature, Network, Program};
 
 /// When a remembered run is used instead of running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -61,6 +62,7 @@ pub struct Command {
     pub(super) disposable: bool,
     pub(super) timeout: Option<Duration>,
     pub(super) max_output_bytes: u64,
+    pub(super) allow: BTreeSet<Feature>,
 }
 
 impl Command {
@@ -83,6 +85,7 @@ impl Command {
             disposable: false,
             timeout: None,
             max_output_bytes: DEFAULT_MAX_OUTPUT_BYTES,
+            allow: BTreeSet::new(),
         }
     }
 
@@ -158,6 +161,12 @@ impl Command {
     /// Places a host file or directory in the state before the run. Contents and modes count in the run key, times do not.
     pub fn copy(mut self, source: impl AsRef<Path>, dest: impl Into<String>) -> Self {
         self.injected.push((source.as_ref().to_owned(), dest.into()));
+        self
+    }
+
+    /// Allows something that a sandbox refuses otherwise; `SECURITY.md` says what each opens.
+    pub fn allow(mut self, feature: Feature) -> Self {
+        self.allow.insert(feature);
         self
     }
 

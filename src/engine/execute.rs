@@ -19,7 +19,7 @@ use super::state::{Origin, State};
 use super::types::{Sink, Stream};
 use crate::disk::Scratch;
 use crate::index::{MAX_INLINE_OUTPUT_BYTES, OutputRecord, Run, Usage};
-use crate::object::{self, Draft, Network, StateId, TreeId};
+use crate::object::{self, Draft, Feature, Network, StateId, TreeId};
 use crate::sandbox::{Ending, Plan, Rootfs, Upper};
 use crate::store::Batch;
 use crate::worker::{Exit, Killer, Session, SessionError};
@@ -160,6 +160,7 @@ impl Core {
         plan.gid = spec.gid;
         plan.groups.clone_from(&spec.groups);
         plan.umask = u32::from(spec.umask);
+        plan.allow = spec.allow.iter().map(|feature| sandbox_feature(*feature)).collect();
         plan.network = match spec.network {
             Network::None => crate::sandbox::Network::None,
             Network::Host => crate::sandbox::Network::Host,
@@ -439,6 +440,15 @@ impl Drop for Execution {
             let _ = self.exit.recv();
         }
         let _ = clear(&session, &run_dirs(&self.scratch));
+    }
+}
+
+fn sandbox_feature(feature: Feature) -> crate::sandbox::Feature {
+    match feature {
+        Feature::Userns => crate::sandbox::Feature::Userns,
+        Feature::IoUring => crate::sandbox::Feature::IoUring,
+        Feature::Keyring => crate::sandbox::Feature::Keyring,
+        Feature::Socketcall => crate::sandbox::Feature::Socketcall,
     }
 }
 

@@ -93,6 +93,7 @@ impl Core {
             epoch: command.epoch,
             keep_env: command.keep_env,
             keep_workdir: command.keep_workdir,
+            allow: command.allow.clone(),
         };
         let key = (command.stdin != Stdin::Piped).then(|| spec.run_key(&parent.id));
         Ok(Resolved { spec, key, config: result_config, base })

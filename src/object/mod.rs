@@ -35,7 +35,7 @@ pub use meta::{
 pub use name::{InvalidName, Name};
 pub use path::{InvalidPath, TreePath};
 pub use placing::{Existing, Placing, PlacingError};
-pub use spec::{CommandSpec, Injected, InjectedNode, Network, Program, RootMode};
+pub use spec::{CommandSpec, Feature, Injected, InjectedNode, Network, Program, RootMode};
 pub use state::{Config, Platform, State};
 pub use time::Timestamp;
 pub use tree::{

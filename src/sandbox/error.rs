@@ -201,6 +201,9 @@ fn step_hint(step: &Step, fault: Fault) -> &'static str {
         (Step::LoopbackUp, Errno::PERM) => {
             ": AppArmor restricts user namespaces; `treebox doctor` names the fix"
         }
+        (Step::Seal(_), Errno::INVAL | Errno::NOSYS) => {
+            ": the kernel has no system call filters (CONFIG_SECCOMP_FILTER), and treebox runs nothing unsealed"
+        }
         (Step::Groups(_) | Step::Gid(_) | Step::Uid(_), Errno::INVAL) => ": the id is not mapped",
         _ => "",
     }

@@ -49,3 +49,4 @@ pub use process::{
     unshare_user,
 };
 pub use remove::{RemoveError, remove_tree};
+pub use seccomp::{Denial, Feature, denials};

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::seccomp::Feature;
+
 /// The search path for a program name without a slash when the plan's environment has no `PATH`.
 pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -42,6 +44,8 @@ pub struct Plan {
     pub rlimits: Vec<Rlimit>,
     /// A terminal of the sandbox's own, of this size, takes the place of the standard streams.
     pub terminal: Option<TerminalSize>,
+    /// Parts of the seal that are lifted.
+    pub allow: Vec<Feature>,
 }
 
 impl Plan {
@@ -61,6 +65,7 @@ impl Plan {
             mounts: Vec::new(),
             rlimits: Vec::new(),
             terminal: None,
+            allow: Vec::new(),
         }
     }
 

@@ -7,6 +7,7 @@ use std::ffi::{CStr, CString};
 use std::fmt;
 
 use super::plan::{Resource, TerminalSize};
+use super::seccomp::Feature;
 
 /// One step. The order of the list they stand in is fixed in `prepare`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +54,8 @@ pub(crate) enum Step {
     Tmpfs { target: CString, size: CString },
     /// Make the new root the root and let the host's go.
     Pivot,
+    /// Refuse dangerous system calls from here on, but for what these features need.
+    Seal(Vec<Feature>),
     /// Create the payload's process; what follows happens there.
     Fork,
     /// Let this process wait for others to join; it collects the dead meanwhile.
@@ -162,6 +165,13 @@ impl fmt::Display for Step {
                 write!(f, "mount a tmpfs of {} bytes at {}", text(size), text(target))
             }
             Self::Pivot => f.write_str("make the new root the root"),
+            Self::Seal(allow) => {
+                f.write_str("refuse dangerous system calls")?;
+                for (at, feature) in allow.iter().enumerate() {
+                    write!(f, "{} {}", if at == 0 { ", but allow" } else { "," }, feature.name())?;
+                }
+                Ok(())
+            }
             Self::Fork => f.write_str("create the payload's process"),
             Self::Idle => f.write_str("wait for commands"),
             Self::Join => f.write_str("join the sandbox"),
