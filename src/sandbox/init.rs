@@ -215,8 +215,12 @@ fn set(step: &Step, scene: &mut Scene) -> Result<(), Fault> {
         Step::DevPts { tty_group } => scene.dev_pts(*tty_group),
         Step::DevShm => scene.dev_shm(),
         Step::DevMqueue => scene.dev_mqueue(),
-        Step::Bind { source, target, read_only } => scene.bind(source, target, *read_only),
-        Step::Tmpfs { target, size } => scene.tmpfs(target, size),
+        Step::Bind { source, found, target, read_only } => scene.bind(source, *found, target, *read_only),
+        Step::Tmpfs { target, size, mode, read_only } => scene.tmpfs(target, size, mode, *read_only),
+        Step::Secret { target, content, mode, uid, gid } => {
+            scene.secret(target, content.reveal(), *mode, (*uid, *gid))
+        }
+        Step::Point { parent, name, directory } => scene.point(parent, name, *directory),
         Step::Pivot => scene.pivot(),
         Step::NoNewPrivileges => Ok(rustix::thread::set_no_new_privs(true)?),
         Step::Exercise(exercise) => scene.exercise(*exercise),

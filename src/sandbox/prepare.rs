@@ -300,15 +300,34 @@ fn escape_option(name: &OsStr) -> Vec<u8> {
 
 fn extra_mount(mount: &Mount) -> Result<Step, PlanError> {
     Ok(match mount {
-        Mount::Bind { source, target, read_only } => Step::Bind {
+        Mount::Bind { source, found, target, read_only } => Step::Bind {
             source: absolute("the source of a bind mount", source)?,
+            found: *found,
             target: absolute("the target of a bind mount", target)?,
             read_only: *read_only,
         },
-        Mount::Tmpfs { target, size_bytes } => Step::Tmpfs {
+        Mount::Tmpfs { target, size_bytes, mode, read_only } => Step::Tmpfs {
             target: absolute("the target of a tmpfs", target)?,
             size: fixed(&size_bytes.to_string()),
+            mode: fixed(&format!("{:o}", mode & 0o7777)),
+            read_only: *read_only,
         },
+        Mount::Secret { target, content, mode, uid, gid } => Step::Secret {
+            target: absolute("the target of a secret", target)?,
+            content: content.clone(),
+            mode: mode & 0o777,
+            uid: *uid,
+            gid: *gid,
+        },
+        Mount::Point { target, directory } => {
+            let parent = target.parent().unwrap_or(Path::new("/"));
+            let name = target.file_name().unwrap_or_default();
+            Step::Point {
+                parent: absolute("a mount point", parent)?,
+                name: c_string("a mount point", name.as_bytes())?,
+                directory: *directory,
+            }
+        }
     })
 }
 
