@@ -1,10 +1,11 @@
 //! What is to be run.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::mounts::Mount;
-use crate::object::{Network, Program};
+use crate::object::{Feature, Network, Program};
 
 /// When a remembered run is used instead of running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -63,6 +64,7 @@ pub struct Command {
     pub(super) disposable: bool,
     pub(super) timeout: Option<Duration>,
     pub(super) max_output_bytes: u64,
+    pub(super) allow: BTreeSet<Feature>,
 }
 
 impl Command {
@@ -86,6 +88,7 @@ impl Command {
             disposable: false,
             timeout: None,
             max_output_bytes: DEFAULT_MAX_OUTPUT_BYTES,
+            allow: BTreeSet::new(),
         }
     }
 
@@ -167,6 +170,12 @@ impl Command {
     /// Shows something besides the state: a host directory, memory, a cache, a secret.
     pub fn mount(mut self, mount: Mount) -> Self {
         self.mounts.push(mount);
+        self
+    }
+
+    /// Allows something that a sandbox refuses otherwise; `SECURITY.md` says what each opens.
+    pub fn allow(mut self, feature: Feature) -> Self {
+        self.allow.insert(feature);
         self
     }
 

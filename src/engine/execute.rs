@@ -1,6 +1,5 @@
 //! One execution: from layers and a plan to an exit status, and from an upper directory to a state.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
@@ -13,23 +12,21 @@ use std::time::{Duration, Instant};
 use super::command::{Command, Stdin};
 use super::core::{Core, mapped_ids, now_ms};
 use super::error::{Error, Result};
-use super::layers::Stack;
-use super::mounts::RunMounts;
+use super::layers::{Stack, make_layer};
+use super::mounts::{RunMounts, Secrets};
 use super::outcome::{Outcome, Resources};
 use super::spec::Resolved;
 use super::state::{Origin, State};
 use super::types::{Sink, Stream};
 use crate::disk::Scratch;
 use crate::index::{MAX_INLINE_OUTPUT_BYTES, OutputRecord, Run, Usage};
-use crate::object::{self, Draft, Network, NewNode, StateId, TreeId, TreePath};
+use crate::object::{self, Draft, Feature, Network, StateId, TreeId};
 use crate::sandbox::{Ending, Plan, Rootfs, Upper};
 use crate::store::Batch;
 use crate::worker::{Exit, Killer, Session, SessionError};
 use crate::worktree::layer::{
-    Applied, BuildOptions, CaptureOptions, Captured, CapturedNode, IdRange, LayerBuilder, LayerEntry,
-    LayerNode, apply,
+    Applied, BuildOptions, CaptureOptions, CapturedNode, IdRange, LayerEntry, LayerNode, apply,
 };
-use crate::worktree::leak::{Leak, LeakPart};
 
 const PIPE_READ_BYTES: usize = 64 * 1024;
 
@@ -193,6 +190,7 @@ impl Core {
         plan.groups.clone_from(&spec.groups);
         plan.umask = u32::from(spec.umask);
         plan.mounts.clone_from(&mounts.plan);
+        plan.allow = spec.allow.iter().map(|feature| sandbox_feature(*feature)).collect();
         plan.network = match spec.network {
             Network::None => crate::sandbox::Network::None,
             Network::Host => crate::sandbox::Network::Host,
@@ -416,7 +414,7 @@ impl Execution {
         }
         let root = core.store.root(tree)?;
         let mut draft = Draft::from_root(&core.store, *tree, root);
-        let leaks = new_leaks(&mut draft, &captured, capture.leaks)?;
+        let leaks = Secrets::new_leaks(&mut draft, &captured, capture.leaks)?;
         if !leaks.is_empty() {
             return Err(secrets.refusal(&leaks));
         }
@@ -492,50 +490,13 @@ impl Drop for Execution {
     }
 }
 
-/// The leaks without those in files that are as the parent has them: those bytes were there before, and were only copied up.
-fn new_leaks(draft: &mut Draft<'_>, captured: &[Captured], leaks: Vec<Leak>) -> Result<Vec<Leak>> {
-    let mut new = Vec::new();
-    if leaks.is_empty() {
-        return Ok(new);
+fn sandbox_feature(feature: Feature) -> crate::sandbox::Feature {
+    match feature {
+        Feature::Userns => crate::sandbox::Feature::Userns,
+        Feature::IoUring => crate::sandbox::Feature::IoUring,
+        Feature::Keyring => crate::sandbox::Feature::Keyring,
+        Feature::Socketcall => crate::sandbox::Feature::Socketcall,
     }
-    let nodes: HashMap<&[u8], &CapturedNode> =
-        captured.iter().map(|entry| (entry.path.as_slice(), &entry.node)).collect();
-    for leak in leaks {
-        let before = match TreePath::parse(&leak.path) {
-            Ok(path) => draft.leaf(&path)?.map(|(_, node)| node.clone()),
-            Err(_) => None,
-        };
-        let same = match (leak.part, nodes.get(leak.path.as_slice()), before) {
-            (
-                LeakPart::Content,
-                Some(CapturedNode::File { blob, .. }),
-                Some(NewNode::File { blob: old, .. }),
-            ) => *blob == old,
-            _ => false,
-        };
-        if !same {
-            new.push(leak);
-        }
-    }
-    Ok(new)
-}
-
-/// Makes a small layer of directories and empty files in a directory that does not exist yet.
-fn make_layer(session: &Session, dir: &PathBuf, entries: &[LayerEntry], options: BuildOptions) -> Result<()> {
-    let plain =
-        |entry: &LayerEntry| entry.meta.uid == 0 && entry.meta.gid == 0 && entry.meta.xattrs.is_empty();
-    if entries.iter().all(plain) {
-        // Root inside is the caller outside, who needs no worker for this.
-        std::fs::create_dir(dir).map_err(|error| Error::disk("create directory", dir, error))?;
-        let mut builder = LayerBuilder::new(dir, BuildOptions { mapped_ids: 1, ..options })?;
-        entries.iter().try_for_each(|entry| builder.add(entry))?;
-        builder.finish()?;
-        return Ok(());
-    }
-    session.build_layer::<Error>(dir, options, |upload| {
-        Ok(entries.iter().try_for_each(|entry| upload.add(entry.clone()))?)
-    })?;
-    Ok(())
 }
 
 /// Removes what a run left and nobody keeps. What belongs to mapped ids only the worker can remove.

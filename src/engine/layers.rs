@@ -3,7 +3,7 @@
 //! A tree's layer is looked up first. One that has none is made: as what differs from a tree whose layers are there, else whole.
 //! A stack that grew longer than [`MAX_STACK`] is shortened by joining its upper layers.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::core::{Core, mapped_ids, now_ms};
 use super::error::Result;
@@ -12,7 +12,9 @@ use crate::index::LayerRecord;
 use crate::object::{Entry, Meta, Name, Node, SourceError, Timestamp, TreeId, TreeSource};
 use crate::sandbox::Identity;
 use crate::worker::Session;
-use crate::worktree::layer::{BuildOptions, LayerEntry, LayerNode, Linking, plan_delta, plan_whole};
+use crate::worktree::layer::{
+    BuildOptions, LayerBuilder, LayerEntry, LayerNode, Linking, plan_delta, plan_whole,
+};
 
 /// The most lowers of an overlay: each costs a missing-name lookup about 2 µs.
 pub(super) const MAX_STACK: usize = 8;
@@ -218,6 +220,30 @@ impl Core {
         self.index.put_layer(&joined)?;
         Ok(joined)
     }
+}
+
+/// Makes a small layer of directories and empty files in a directory that does not exist yet.
+pub(super) fn make_layer(
+    session: &Session,
+    dir: &Path,
+    entries: &[LayerEntry],
+    options: BuildOptions,
+) -> Result<()> {
+    let plain =
+        |entry: &LayerEntry| entry.meta.uid == 0 && entry.meta.gid == 0 && entry.meta.xattrs.is_empty();
+    if entries.iter().all(plain) {
+        // Root inside is the caller outside, who needs no worker for this.
+        std::fs::create_dir(dir)
+            .map_err(|error| super::error::Error::disk("create directory", dir, error))?;
+        let mut builder = LayerBuilder::new(dir, BuildOptions { mapped_ids: 1, ..options })?;
+        entries.iter().try_for_each(|entry| builder.add(entry))?;
+        builder.finish()?;
+        return Ok(());
+    }
+    session.build_layer::<super::error::Error>(dir, options, |upload| {
+        Ok(entries.iter().try_for_each(|entry| upload.add(entry.clone()))?)
+    })?;
+    Ok(())
 }
 
 /// Empty directories for the mount points that a file system lacks.

@@ -99,6 +99,7 @@ impl Core {
             epoch: command.epoch,
             keep_env: command.keep_env,
             keep_workdir: command.keep_workdir,
+            allow: command.allow.clone(),
         };
         let known = command.stdin != Stdin::Piped && mounts.known;
         let key = known.then(|| spec.run_key(&parent.id));

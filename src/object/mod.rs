@@ -37,7 +37,7 @@ pub use mount::{MountContent, MountSpec};
 pub use name::{InvalidName, Name};
 pub use path::{InvalidPath, TreePath};
 pub use placing::{Existing, Placing, PlacingError};
-pub use spec::{CommandSpec, Injected, InjectedNode, Network, Program, RootMode};
+pub use spec::{CommandSpec, Feature, Injected, InjectedNode, Network, Program, RootMode};
 pub use state::{Config, Platform, State};
 pub use time::Timestamp;
 pub use tree::{

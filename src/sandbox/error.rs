@@ -107,6 +107,17 @@ impl LaunchError {
         Self::Step { step: attempt.to_owned(), errno, hint: String::new() }
     }
 
+    /// The worker cannot read what it needs to know.
+    pub(crate) fn unreadable(attempt: &str, err: &std::io::Error) -> Self {
+        Self::system(attempt, err.raw_os_error().unwrap_or(libc::EIO))
+    }
+
+    /// The sandbox that a command was to join has ended.
+    pub(crate) fn over() -> Self {
+        let hint = ": the sandbox has ended".to_owned();
+        Self::Step { step: "join the sandbox".to_owned(), errno: libc::ESRCH, hint }
+    }
+
     pub(crate) fn namespaces(errno: i32) -> Self {
         Self::Namespaces { errno, hint: namespace_hint(errno).to_owned() }
     }
@@ -192,6 +203,9 @@ fn step_hint(step: &Step, fault: Fault) -> &'static str {
         (Step::Limit { .. }, Errno::PERM) => ": the limit is higher than the caller's own hard limit",
         (Step::LoopbackUp, Errno::PERM) => {
             ": AppArmor restricts user namespaces; `treebox doctor` names the fix"
+        }
+        (Step::Seal(_), Errno::INVAL | Errno::NOSYS) => {
+            ": the kernel has no system call filters (CONFIG_SECCOMP_FILTER), and treebox runs nothing unsealed"
         }
         (Step::Groups(_) | Step::Gid(_) | Step::Uid(_), Errno::INVAL) => ": the id is not mapped",
         _ => "",

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::seccomp::Feature;
+
 /// The search path for a program name without a slash when the plan's environment has no `PATH`.
 pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -40,8 +42,10 @@ pub struct Plan {
     pub mounts: Vec<Mount>,
     /// Resource limits. Core dumps are off unless a limit for them is given here.
     pub rlimits: Vec<Rlimit>,
-    /// The standard streams are a terminal that becomes the payload's own.
-    pub tty: bool,
+    /// A terminal of the sandbox's own, of this size, takes the place of the standard streams.
+    pub terminal: Option<TerminalSize>,
+    /// Parts of the seal that are lifted.
+    pub allow: Vec<Feature>,
 }
 
 impl Plan {
@@ -60,7 +64,8 @@ impl Plan {
             network: Network::None,
             mounts: Vec::new(),
             rlimits: Vec::new(),
-            tty: false,
+            terminal: None,
+            allow: Vec::new(),
         }
     }
 
@@ -72,6 +77,22 @@ impl Plan {
             .rev()
             .find_map(|entry| entry.strip_prefix(b"PATH=".as_slice()))
             .unwrap_or(DEFAULT_PATH.as_bytes())
+    }
+}
+
+/// The size of a terminal in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct TerminalSize {
+    /// Lines.
+    pub rows: u16,
+    /// Characters in a line.
+    pub columns: u16,
+}
+
+impl Default for TerminalSize {
+    /// That of the VT100, which programs assume where nobody tells them.
+    fn default() -> Self {
+        Self { rows: 24, columns: 80 }
     }
 }
 

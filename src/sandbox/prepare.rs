@@ -101,6 +101,31 @@ pub enum PlanError {
 /// Builds the steps of a plan under the id maps that the sandbox will have.
 pub(crate) fn prepare(plan: &Plan, map: &IdMap) -> Result<Vec<Step>, PlanError> {
     check_ids(plan, map)?;
+    let mut steps = scene(plan, map)?;
+    steps.push(Step::Fork);
+    payload(plan, map, &mut steps)?;
+    Ok(steps)
+}
+
+/// The steps of a sandbox that waits for commands. What the plan says about a payload does not count.
+pub(crate) fn prepare_idle(plan: &Plan, map: &IdMap) -> Result<Vec<Step>, PlanError> {
+    let mut steps = scene(plan, map)?;
+    steps.push(Step::Idle);
+    Ok(steps)
+}
+
+/// The steps of one command in a sandbox that is there. Of the plan only what it says about the payload counts; from the join on
+/// they are those of [`prepare`], so that a command is sealed in the same way.
+pub(crate) fn prepare_joining(plan: &Plan, map: &IdMap) -> Result<Vec<Step>, PlanError> {
+    check_ids(plan, map)?;
+    let mut steps = vec![Step::OwnKeyring, Step::Join];
+    seal(plan, &mut steps);
+    payload(plan, map, &mut steps)?;
+    Ok(steps)
+}
+
+/// The steps of init until its root is in place.
+fn scene(plan: &Plan, map: &IdMap) -> Result<Vec<Step>, PlanError> {
     let mut steps = vec![Step::AwaitMaps, Step::PrivateMounts, Step::OwnKeyring];
     if !plan.hostname.is_empty() {
         if plan.hostname.len() > MAX_HOSTNAME_BYTES {
@@ -121,9 +146,15 @@ pub(crate) fn prepare(plan: &Plan, map: &IdMap) -> Result<Vec<Step>, PlanError> 
     for mount in &plan.mounts {
         steps.push(extra_mount(mount)?);
     }
-    steps.extend([Step::Pivot, Step::Fork]);
-    payload(plan, map, &mut steps)?;
+    // Sealed before there is a payload, so that init and everything after it is.
+    steps.push(Step::Pivot);
+    seal(plan, &mut steps);
     Ok(steps)
+}
+
+/// What no process of a sandbox may do from here on.
+fn seal(plan: &Plan, steps: &mut Vec<Step>) {
+    steps.extend([Step::NoNewPrivileges, Step::Seal(plan.allow.clone())]);
 }
 
 /// The steps that build /dev.
@@ -141,8 +172,11 @@ pub(crate) fn device_steps(tty_group: bool) -> Vec<Step> {
 /// The steps after the fork. Their order is that of what each still needs: limits and groups need privileges, the
 /// bounding set needs CAP_SETPCAP, the user id takes them all away.
 fn payload(plan: &Plan, map: &IdMap, steps: &mut Vec<Step>) -> Result<(), PlanError> {
+    if let Some(size) = plan.terminal {
+        steps.push(Step::Terminal { size, owner: plan.uid });
+    }
     steps.push(Step::Streams { owner: plan.uid });
-    steps.push(Step::NewSession { tty: plan.tty });
+    steps.push(Step::NewSession { tty: plan.terminal.is_some() });
     if !plan.rlimits.iter().any(|limit| limit.resource == Resource::Core) {
         steps.push(Step::Limit { resource: Resource::Core, soft: 0, hard: 0 });
     }
@@ -156,7 +190,7 @@ fn payload(plan: &Plan, map: &IdMap, steps: &mut Vec<Step>) -> Result<(), PlanEr
         steps.push(Step::Groups(plan.groups.clone()));
     }
     steps.extend([Step::Gid(plan.gid), Step::Uid(plan.uid)]);
-    steps.extend([Step::Capabilities { root: plan.uid == 0 }, Step::NoNewPrivileges, Step::DefaultSignals]);
+    steps.extend([Step::Capabilities { root: plan.uid == 0 }, Step::DefaultSignals]);
     steps.push(Step::Exec(program(plan)?));
     Ok(())
 }
@@ -379,7 +413,8 @@ mod tests {
         let text = plan().to_string();
         let position = |needle: &str| text.find(needle).unwrap_or_else(|| panic!("{needle} not in\n{text}"));
         assert!(position("mount /proc") < position("make the new root the root"));
-        assert!(position("become user") < position("refuse new privileges"));
+        assert!(position("make the new root the root") < position("refuse dangerous system calls"));
+        assert!(position("refuse dangerous system calls") < position("create the payload"));
         assert!(position("execute ls") > position("drop capabilities"));
     }
 

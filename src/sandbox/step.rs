@@ -6,7 +6,8 @@
 use std::ffi::{CStr, CString};
 use std::fmt;
 
-use super::plan::{FileIdentity, Resource, SecretBytes};
+use super::plan::{FileIdentity, Resource, SecretBytes, TerminalSize};
+use super::seccomp::Feature;
 
 /// One step. The order of the list they stand in is fixed in `prepare`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,9 +58,17 @@ pub(crate) enum Step {
     Point { parent: CString, name: CString, directory: bool },
     /// Make the new root the root and let the host's go.
     Pivot,
+    /// Refuse dangerous system calls from here on, but for what these features need.
+    Seal(Vec<Feature>),
     /// Create the payload's process; what follows happens there.
     Fork,
-    /// Start a session, without a terminal.
+    /// Let this process wait for others to join; it collects the dead meanwhile.
+    Idle,
+    /// Enter the namespaces of a sandbox and create a process there; what follows happens in that.
+    Join,
+    /// Open a terminal of the sandbox's own and send the other end of it to the parent.
+    Terminal { size: TerminalSize, owner: u32 },
+    /// Start a session, on the terminal if there is one.
     NewSession { tty: bool },
     /// Put the three standard streams in place and close every other descriptor.
     Streams { owner: u32 },
@@ -165,7 +174,19 @@ impl fmt::Display for Step {
                 write!(f, "make the mount point {} in {}", text(name), text(parent))
             }
             Self::Pivot => f.write_str("make the new root the root"),
+            Self::Seal(allow) => {
+                f.write_str("refuse dangerous system calls")?;
+                for (at, feature) in allow.iter().enumerate() {
+                    write!(f, "{} {}", if at == 0 { ", but allow" } else { "," }, feature.name())?;
+                }
+                Ok(())
+            }
             Self::Fork => f.write_str("create the payload's process"),
+            Self::Idle => f.write_str("wait for commands"),
+            Self::Join => f.write_str("join the sandbox"),
+            Self::Terminal { size, .. } => {
+                write!(f, "open a terminal of {} lines with {} columns", size.rows, size.columns)
+            }
             Self::NewSession { tty: false } => f.write_str("start a session"),
             Self::NewSession { tty: true } => f.write_str("start a session on the terminal"),
             Self::Streams { .. } => f.write_str("put the standard streams in place"),

@@ -44,7 +44,7 @@ impl Session {
         let filled = fill(&mut upload);
         upload.flush()?;
         send(channel, &Request::EntriesEnd, &[]).map_err(SessionError::from)?;
-        let answer = self.line.receive()?;
+        let answer = self.line.answer()?;
         filled?;
         match answer {
             Response::Built(built) => Ok(built),
@@ -58,7 +58,7 @@ impl Session {
         send(&self.line.channel, &Request::Capture(options), &[])?;
         let mut capture = Capture::default();
         loop {
-            match self.line.receive()? {
+            match self.line.answer()? {
                 Response::Captured(some) => capture.entries.extend(some),
                 Response::Leaks(some) => capture.leaks.extend(some),
                 Response::Done => return Ok(capture),
@@ -71,7 +71,7 @@ impl Session {
     pub fn merge_layers(&self, layers: Vec<PathBuf>, into: &Path, owners: bool) -> Result<u64, SessionError> {
         let _claim = self.claim()?;
         send(&self.line.channel, &Request::MergeLayers { layers, into: into.to_owned(), owners }, &[])?;
-        match self.line.receive()? {
+        match self.line.answer()? {
             Response::Merged { entries } => Ok(entries),
             other => Err(unexpected(other)),
         }

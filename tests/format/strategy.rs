@@ -4,8 +4,9 @@ use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
 use treebox::object::{
-    BlobId, CommandSpec, Config, Entry, Injected, InjectedNode, LinkGroup, Meta, MountContent, MountSpec,
-    Name, Network, Node, Platform, Program, RootMode, State, Summary, Timestamp, Tree, TreeId, Xattrs,
+    BlobId, CommandSpec, Config, Entry, Feature, Injected, InjectedNode, LinkGroup, Meta, MountContent,
+    MountSpec, Name, Network, Node, Platform, Program, RootMode, State, Summary, Timestamp, Tree, TreeId,
+    Xattrs,
 };
 
 fn name() -> impl Strategy<Value = Name> {
@@ -133,10 +134,17 @@ pub(super) fn spec() -> impl Strategy<Value = CommandSpec> {
     let network = prop_oneof![Just(Network::None), Just(Network::Host), Just(Network::Private)];
     let mode = prop_oneof![Just(RootMode::Mapped), Just(RootMode::Recorded), Just(RootMode::Plain)];
     let brought = (option::of(blob()), vec(injected, 0..3), vec(mount, 0..3));
-    let rest = (network, mode, any::<[bool; 3]>(), option::of(any::<i64>()), ".{0,8}");
+    let feature = prop_oneof![
+        Just(Feature::Userns),
+        Just(Feature::IoUring),
+        Just(Feature::Keyring),
+        Just(Feature::Socketcall)
+    ];
+    let features = proptest::collection::btree_set(feature, 0..4);
+    let rest = (network, mode, any::<[bool; 3]>(), option::of(any::<i64>()), ".{0,8}", features);
     (program, texts(), bytes(), ids, brought, rest).prop_map(
         |(program, env, cwd, (uid, gid, groups, umask), (stdin, injected, mounts), rest)| {
-            let (network, root_mode, [read_only, keep_env, keep_workdir], epoch, hostname) = rest;
+            let (network, root_mode, [read_only, keep_env, keep_workdir], epoch, hostname, allow) = rest;
             CommandSpec {
                 program,
                 env,
@@ -155,6 +163,7 @@ pub(super) fn spec() -> impl Strategy<Value = CommandSpec> {
                 epoch,
                 keep_env,
                 keep_workdir,
+                allow,
             }
         },
     )

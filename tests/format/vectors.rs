@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use treebox::history::{Durability, History, NewCommit, Options};
 use treebox::object::{
-    BlobId, CommandSpec, Config, Draft, Entry, Injected, InjectedNode, LinkGroup, Meta, MountContent,
-    MountSpec, Name, Network, NewNode, Node, Platform, Program, RootMode, SourceError, State, StateId,
-    Summary, Timestamp, Tree, TreeId, TreePath, TreeSink, TreeSource,
+    BlobId, CommandSpec, Config, Draft, Entry, Feature, Injected, InjectedNode, LinkGroup, Meta,
+    MountContent, MountSpec, Name, Network, NewNode, Node, Platform, Program, RootMode, SourceError, State,
+    StateId, Summary, Timestamp, Tree, TreeId, TreePath, TreeSink, TreeSource,
 };
 
 use super::vector::Vector;
@@ -141,6 +141,7 @@ pub(super) fn full_spec() -> CommandSpec {
         epoch: Some(-1),
         keep_env: true,
         keep_workdir: false,
+        allow: Default::default(),
     }
 }
 
@@ -163,6 +164,7 @@ fn small_spec() -> CommandSpec {
         epoch: None,
         keep_env: false,
         keep_workdir: false,
+        allow: Default::default(),
     }
 }
 
@@ -241,6 +243,11 @@ fn a_command_and_its_run_key_have_their_pinned_bytes() {
     for (name, about, spec) in [
         ("spec-full", "A command with everything in it.", full_spec()),
         ("spec-shell", "Shell text and the usual rest.", small_spec()),
+        (
+            "spec-allow",
+            "As spec-shell, with what a sandbox may allow.",
+            CommandSpec { allow: [Feature::Userns, Feature::Socketcall].into(), ..small_spec() },
+        ),
     ] {
         let bytes = spec.encode();
         assert_eq!(CommandSpec::decode(&bytes).unwrap(), spec);
@@ -256,7 +263,7 @@ fn every_field_of_a_command_and_its_parent_counts_in_the_run_key() {
     let base = full_spec();
     let other = BlobId::of(b"other");
     type Change = fn(&mut CommandSpec);
-    let changes: [(&str, Change); 23] = [
+    let changes: [(&str, Change); 25] = [
         ("argv", |spec| spec.program = Program::Argv(vec![b"/bin/echo".to_vec()])),
         ("shell", |spec| spec.program = Program::Shell("/bin/echo".into())),
         ("env", |spec| spec.env[0].push('x')),
@@ -286,6 +293,8 @@ fn every_field_of_a_command_and_its_parent_counts_in_the_run_key() {
         ("read-only", |spec| spec.read_only = false),
         ("epoch", |spec| spec.epoch = None),
         ("keeps", |spec| spec.keep_workdir = true),
+        ("allow", |spec| spec.allow = [Feature::Keyring].into()),
+        ("allow more", |spec| spec.allow = [Feature::Keyring, Feature::IoUring].into()),
     ];
     let mut keys = vec![base.run_key(&parent), base.run_key(&StateId::from_bytes([0; 32]))];
     let mut injected = base.clone();

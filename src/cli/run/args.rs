@@ -84,6 +84,9 @@ pub(in crate::cli) struct Args {
     /// The same as --mount type=secret
     #[arg(long, value_name = "id=ID,src=FILE", value_parser = mounts::secret_of)]
     pub(super) secret: Vec<mounts::Typed>,
+    /// Allow something that is refused otherwise; may be given several times
+    #[arg(long, value_enum, value_name = "FEATURE")]
+    pub(super) allow: Vec<FeatureChoice>,
     /// Refuse changes of the root file system
     #[arg(long)]
     pub(super) read_only: bool,
@@ -145,6 +148,20 @@ pub(super) enum ReuseChoice {
     Auto,
     Always,
     Never,
+}
+
+/// What is refused unless it is named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum FeatureChoice {
+    /// Nested namespaces and mounts: sandboxes inside the sandbox
+    Userns,
+    /// Asynchronous system calls, which no filter sees
+    #[value(name = "io_uring", alias = "io-uring")]
+    IoUring,
+    /// The kernel's keyrings
+    Keyring,
+    /// Sockets of old 32-bit x86 programs
+    Socketcall,
 }
 
 /// What can be reached.

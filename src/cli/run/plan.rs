@@ -3,9 +3,9 @@
 use std::os::unix::ffi::OsStringExt as _;
 
 use treebox::object::Network;
-use treebox::{Command, Reuse, Target};
+use treebox::{Command, Feature, Reuse, Target};
 
-use super::args::{Args, NetworkChoice, ReuseChoice};
+use super::args::{Args, FeatureChoice, NetworkChoice, ReuseChoice};
 use super::stdin;
 use crate::cli::exit::Failure;
 
@@ -62,6 +62,14 @@ fn command(args: &Args) -> Result<Command, Failure> {
     }
     if args.interactive {
         command = command.stdin(stdin::of_this_process()?);
+    }
+    for feature in &args.allow {
+        command = command.allow(match feature {
+            FeatureChoice::Userns => Feature::Userns,
+            FeatureChoice::IoUring => Feature::IoUring,
+            FeatureChoice::Keyring => Feature::Keyring,
+            FeatureChoice::Socketcall => Feature::Socketcall,
+        });
     }
     let network = if args.network == NetworkChoice::Host { Network::Host } else { Network::None };
     let reuse = match args.reuse {
