@@ -223,6 +223,8 @@ pub struct CommitDetail {
     pub workdir: Option<String>,
     /// Its user, as `uid:gid`.
     pub user: Option<String>,
+    /// What was mounted: the kind, as `--mount` has it, and where.
+    pub mounts: Vec<(String, String)>,
     /// The key it is remembered under.
     pub key: Option<RunKey>,
     /// What it used, where this store ran it.

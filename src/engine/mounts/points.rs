@@ -71,15 +71,16 @@ impl<'s> Points<'s> {
 
     /// Gives the mounts with their real targets, parents before what is in them, and the stubs.
     pub(in crate::engine) fn finish(mut self) -> Result<(Vec<Mount>, Stubs)> {
-        // By where they lead without each other, so that a mount comes after the one it lies in; then for good.
-        let mut order = Vec::with_capacity(self.wanted.len());
+        // Where they lead without each other, to know which lies in which; then in that order and for good.
+        let mut waiting = Vec::with_capacity(self.wanted.len());
         for wanted in std::mem::take(&mut self.wanted) {
-            order.push((self.spot(&wanted.target, &[])?.path, wanted));
+            waiting.push((self.spot(&wanted.target, &[])?.path, wanted));
         }
-        order.sort_by(|a, b| a.0.cmp(&b.0));
+        waiting.sort_by(|a, b| a.0.cmp(&b.0));
         let (mut mounts, mut placed, mut stubs) = (Vec::new(), Vec::<Placed>::new(), BTreeMap::new());
         let mut made = BTreeSet::new();
-        for (_, Wanted { target, directory, mount, own }) in order {
+        while !waiting.is_empty() {
+            let Wanted { target, directory, mount, own } = take_outermost(&mut waiting)?;
             let spot = self.spot(&target, &placed)?;
             let real: TreePath = spot.path.clone().into();
             check_allowed(&target, &real)?;
@@ -245,6 +246,23 @@ impl Stubs {
         let (meta, left) = (&stub.meta, &entry.meta);
         let same_owner = !owners || (meta.uid, meta.gid) == (left.uid, left.gid);
         same_kind && same_owner && meta.mode == left.mode && meta.xattrs == left.xattrs
+    }
+}
+
+/// Takes a mount that lies in none of the others, neither as typed nor where the tree leads.
+fn take_outermost(waiting: &mut Vec<(Vec<Name>, Wanted)>) -> Result<Wanted> {
+    let within = |inner: &[Name], outer: &[Name]| inner.len() > outer.len() && inner.starts_with(outer);
+    let outermost = waiting.iter().position(|(real, wanted)| {
+        !waiting.iter().any(|(other_real, other)| {
+            within(real, other_real) || within(wanted.target.names(), other.target.names())
+        })
+    });
+    match outermost {
+        Some(at) => Ok(waiting.remove(at).1),
+        None => Err(refused(
+            &waiting[0].1.target,
+            "through links of the state it lies in another mount, and that one in it",
+        )),
     }
 }
 
