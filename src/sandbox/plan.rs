@@ -192,6 +192,19 @@ pub enum Mount {
     },
 }
 
+impl Mount {
+    /// The same at another path inside.
+    pub fn aimed_at(mut self, path: PathBuf) -> Self {
+        match &mut self {
+            Self::Bind { target, .. }
+            | Self::Tmpfs { target, .. }
+            | Self::Secret { target, .. }
+            | Self::Point { target, .. } => *target = path,
+        }
+        self
+    }
+}
+
 /// Which file something is, however its name changes while it exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileIdentity {
