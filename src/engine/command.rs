@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::object::{Network, Program};
+use crate::sandbox::TerminalSize;
 
 /// When a remembered run is used instead of running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -61,6 +62,7 @@ pub struct Command {
     pub(super) disposable: bool,
     pub(super) timeout: Option<Duration>,
     pub(super) max_output_bytes: u64,
+    pub(super) terminal: Option<TerminalSize>,
 }
 
 impl Command {
@@ -83,6 +85,7 @@ impl Command {
             disposable: false,
             timeout: None,
             max_output_bytes: DEFAULT_MAX_OUTPUT_BYTES,
+            terminal: None,
         }
     }
 
@@ -149,6 +152,13 @@ impl Command {
         self
     }
 
+    /// Gives the command a terminal of its own. Its output is then one stream, [`super::Stream::Stdout`], and `TERM` is `xterm` unless
+    /// it is set. Such a run is remembered, but never used again.
+    pub fn terminal(mut self, size: TerminalSize) -> Self {
+        self.terminal = Some(size);
+        self
+    }
+
     /// Sets what the command can reach; the default is nothing.
     pub fn network(mut self, network: Network) -> Self {
         self.network = network;
@@ -191,9 +201,14 @@ impl Command {
         self
     }
 
-    /// Whether nothing remembered can answer it: it is disposable, or must run afresh.
+    /// Whether nothing remembered can answer it: it is disposable, must run afresh, or its input is not known beforehand.
     pub fn always_runs(&self) -> bool {
-        self.disposable || self.reuse == Reuse::Never
+        self.disposable || self.reuse == Reuse::Never || !self.has_key()
+    }
+
+    /// Whether everything that it depends on is known beforehand.
+    pub(super) fn has_key(&self) -> bool {
+        self.stdin != Stdin::Piped && self.terminal.is_none()
     }
 
     /// Leaves no state and remembers nothing: only output, exit status and metrics.

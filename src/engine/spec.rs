@@ -37,6 +37,9 @@ impl Core {
         let mut env: BTreeMap<String, String> = BTreeMap::new();
         env.insert("PATH".into(), DEFAULT_PATH.into());
         env.insert("HOME".into(), user.home.clone());
+        if command.terminal.is_some() {
+            env.insert("TERM".into(), "xterm".into());
+        }
         for entry in &config.env {
             if let Some((key, value)) = entry.split_once('=') {
                 env.insert(key.to_owned(), value.to_owned());
@@ -94,7 +97,7 @@ impl Core {
             keep_env: command.keep_env,
             keep_workdir: command.keep_workdir,
         };
-        let key = (command.stdin != Stdin::Piped).then(|| spec.run_key(&parent.id));
+        let key = command.has_key().then(|| spec.run_key(&parent.id));
         Ok(Resolved { spec, key, config: result_config, base })
     }
 
