@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use super::{
-    branch, cat, checkout, completions, cp, diff, doctor, images, import, log, ls, reflog, reset, run, show,
+    branch, cat, checkout, completions, cp, diff, images, import, log, ls, reflog, reset, run, shell, show,
     switch, tag,
 };
 
@@ -57,6 +57,7 @@ pub(super) enum Verb {
     Import(import::Args),
     Images(images::Args),
     Run(Box<run::Args>),
+    Shell(Box<shell::Args>),
     Branch(branch::Args),
     Tag(tag::Args),
     Switch(switch::Args),

@@ -122,6 +122,11 @@ impl Command {
         self
     }
 
+    /// Whether it sets this environment variable itself.
+    pub fn sets(&self, key: &str) -> bool {
+        self.env.iter().any(|(name, _)| name == key)
+    }
+
     /// Sets the working directory; it must exist in the state.
     pub fn workdir(mut self, path: impl Into<String>) -> Self {
         self.workdir = Some(path.into());
