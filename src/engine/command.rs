@@ -1,9 +1,10 @@
 //! What is to be run.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::object::{Network, Program};
+use crate::object::{Feature, Network, Program};
 use crate::sandbox::TerminalSize;
 
 /// When a remembered run is used instead of running.
@@ -63,6 +64,7 @@ pub struct Command {
     pub(super) timeout: Option<Duration>,
     pub(super) max_output_bytes: u64,
     pub(super) terminal: Option<TerminalSize>,
+    pub(super) allow: BTreeSet<Feature>,
 }
 
 impl Command {
@@ -86,6 +88,7 @@ impl Command {
             timeout: None,
             max_output_bytes: DEFAULT_MAX_OUTPUT_BYTES,
             terminal: None,
+            allow: BTreeSet::new(),
         }
     }
 
@@ -173,6 +176,12 @@ impl Command {
     /// Places a host file or directory in the state before the run. Contents and modes count in the run key, times do not.
     pub fn copy(mut self, source: impl AsRef<Path>, dest: impl Into<String>) -> Self {
         self.injected.push((source.as_ref().to_owned(), dest.into()));
+        self
+    }
+
+    /// Allows something that a sandbox refuses otherwise; `SECURITY.md` says what each opens.
+    pub fn allow(mut self, feature: Feature) -> Self {
+        self.allow.insert(feature);
         self
     }
 

@@ -15,7 +15,7 @@ use super::state::{Origin, State};
 use super::types::Sink;
 use crate::disk::Scratch;
 use crate::index::{MAX_INLINE_OUTPUT_BYTES, OutputRecord, Run, Usage};
-use crate::object::{self, Draft, Network, StateId, TreeId};
+use crate::object::{self, Draft, Feature, Network, StateId, TreeId};
 use crate::sandbox::{Plan, Rootfs, Upper};
 use crate::store::Batch;
 use crate::worker::{Session, SessionError};
@@ -122,6 +122,7 @@ impl Core {
         let mut plan = Plan::new(Rootfs::Overlay { lowers, data_lower, upper }, Vec::new());
         resolved.payload(&mut plan);
         plan.hostname.clone_from(&spec.hostname);
+        plan.allow = spec.allow.iter().map(|feature| sandbox_feature(*feature)).collect();
         plan.network = match spec.network {
             Network::None => crate::sandbox::Network::None,
             Network::Host => crate::sandbox::Network::Host,
@@ -365,6 +366,15 @@ impl Drop for Ground {
         if let Some(session) = self.session.take() {
             let _ = clear(&session, &run_dirs(&self.scratch));
         }
+    }
+}
+
+fn sandbox_feature(feature: Feature) -> crate::sandbox::Feature {
+    match feature {
+        Feature::Userns => crate::sandbox::Feature::Userns,
+        Feature::IoUring => crate::sandbox::Feature::IoUring,
+        Feature::Keyring => crate::sandbox::Feature::Keyring,
+        Feature::Socketcall => crate::sandbox::Feature::Socketcall,
     }
 }
 

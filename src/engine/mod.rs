@@ -35,8 +35,8 @@ mod user;
 
 pub use crate::disk::Durability;
 pub use crate::object::{
-    CommitId, Config, Entry, Kind, Meta, Network, Node, Platform, RunKey, StateId, Timestamp, TreeId,
-    TreePath,
+    CommitId, Config, Entry, Feature, Kind, Meta, Network, Node, Platform, RunKey, StateId, Timestamp,
+    TreeId, TreePath,
 };
 pub use crate::sandbox::{IdentityChoice, TerminalSize};
 pub use crate::store::BlobReader;

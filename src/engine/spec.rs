@@ -96,6 +96,7 @@ impl Core {
             epoch: command.epoch,
             keep_env: command.keep_env,
             keep_workdir: command.keep_workdir,
+            allow: command.allow.clone(),
         };
         let key = command.has_key().then(|| spec.run_key(&parent.id));
         Ok(Resolved { spec, key, config: result_config, base })

@@ -55,6 +55,7 @@ pub(crate) struct Script {
     argv: Pointers,
     env: Pointers,
     groups: Vec<rustix::thread::Gid>,
+    seal: Vec<libc::sock_filter>,
 }
 
 impl Script {
@@ -69,7 +70,11 @@ impl Script {
             }
             _ => None,
         });
-        Self { steps, argv, env, groups: groups.unwrap_or_default() }
+        let seal = steps.iter().find_map(|step| match step {
+            Step::Seal(allow) => Some(super::seccomp::seal(allow).compile()),
+            _ => None,
+        });
+        Self { steps, argv, env, groups: groups.unwrap_or_default(), seal: seal.unwrap_or_default() }
     }
 
     pub(crate) fn step(&self, number: usize) -> Option<&Step> {
@@ -85,6 +90,7 @@ pub(crate) fn live(script: &Script, lines: Lines) -> ! {
         let Some(held) = &lines else { sys::exit_now(1) };
         let done = match step {
             Step::AwaitMaps => await_maps(held),
+            Step::Seal(_) => seal(script),
             Step::Fork => {
                 let Some(held) = lines.take() else { sys::exit_now(1) };
                 start_payload(script, number, held)
@@ -148,6 +154,10 @@ pub(crate) fn join(script: &Script, joining: &Joining<'_>) -> ! {
     sys::exit_now(1)
 }
 
+fn seal(script: &Script) -> Result<(), Fault> {
+    sys::install_filter(&script.seal, false).map(drop).map_err(Fault::from)
+}
+
 fn enter(namespaces: &[OwnedFd]) -> Result<(), Fault> {
     for namespace in namespaces {
         rustix::thread::move_into_link_name_space(namespace.as_fd(), None)?;
@@ -205,9 +215,14 @@ fn set(step: &Step, scene: &mut Scene) -> Result<(), Fault> {
         Step::DevPts { tty_group } => scene.dev_pts(*tty_group),
         Step::DevShm => scene.dev_shm(),
         Step::DevMqueue => scene.dev_mqueue(),
-        Step::Bind { source, target, read_only } => scene.bind(source, target, *read_only),
-        Step::Tmpfs { target, size } => scene.tmpfs(target, size),
+        Step::Bind { source, found, target, read_only } => scene.bind(source, *found, target, *read_only),
+        Step::Tmpfs { target, size, mode, read_only } => scene.tmpfs(target, size, mode, *read_only),
+        Step::Secret { target, content, mode, uid, gid } => {
+            scene.secret(target, content.reveal(), *mode, (*uid, *gid))
+        }
+        Step::Point { parent, name, directory } => scene.point(parent, name, *directory),
         Step::Pivot => scene.pivot(),
+        Step::NoNewPrivileges => Ok(rustix::thread::set_no_new_privs(true)?),
         Step::Exercise(exercise) => scene.exercise(*exercise),
         _ => Err(Fault::new(Aspect::Check, Errno::INVAL)),
     }
@@ -335,6 +350,9 @@ fn payload(script: &Script, first: usize, line: &OwnedFd, given: &[OwnedFd; 3]) 
                 };
                 result.map(|()| report = REPORT_FD)
             }
+            // Of one that joined; the payload of init has inherited both.
+            Step::NoNewPrivileges => rustix::thread::set_no_new_privs(true).map_err(Fault::from),
+            Step::Seal(_) => seal(script),
             Step::Exec(program) => Err(execute(script, program)),
             Step::Groups(_) => rustix::thread::set_thread_groups(&script.groups).map_err(Fault::from),
             step => become_payload(step),
@@ -421,7 +439,6 @@ fn become_payload(step: &Step) -> Result<(), Fault> {
             rustix::thread::set_capabilities(None, sets)?;
             rustix::thread::clear_ambient_capability_set()?;
         }
-        Step::NoNewPrivileges => rustix::thread::set_no_new_privs(true)?,
         Step::DefaultSignals => sys::default_signals()?,
         _ => return Err(Fault::new(Aspect::Check, Errno::INVAL)),
     }

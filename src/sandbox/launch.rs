@@ -345,7 +345,10 @@ impl Joined {
 
     /// Kills the command with its descendants and whatever is in its session. What has left both, a daemon, goes on.
     pub fn kill(&self) {
-        let send = |fd: &OwnedFd, signal| drop(rustix::process::pidfd_send_signal(fd, signal));
+        let send = |fd: &OwnedFd, signal| {
+            // It may have ended meanwhile.
+            let _ = rustix::process::pidfd_send_signal(fd, signal);
+        };
         // All are stopped before the first one dies: nobody forks meanwhile, and nobody acts upon the death of a child.
         send(&self.pidfd, Signal::STOP);
         let mut family: Vec<(i32, OwnedFd)> = Vec::new();

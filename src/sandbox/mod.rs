@@ -41,7 +41,8 @@ pub use idmap::{IdMap, IdRange};
 pub use kernel::follows_redirects;
 pub use launch::{Ending, Joined, Sandbox, Usage, launch, launch_idle};
 pub use plan::{
-    DEFAULT_PATH, MAX_HOSTNAME_BYTES, Mount, Network, Plan, Resource, Rlimit, Rootfs, TerminalSize, Upper,
+    DEFAULT_PATH, FileIdentity, MAX_HOSTNAME_BYTES, Mount, Network, Plan, Resource, Rlimit, Rootfs,
+    SecretBytes, TerminalSize, Upper,
 };
 pub use prepare::{MAX_LOWERS, PlanError};
 pub use process::{
@@ -49,3 +50,4 @@ pub use process::{
     unshare_user,
 };
 pub use remove::{RemoveError, remove_tree};
+pub use seccomp::{Denial, Feature, denials};

@@ -119,6 +119,7 @@ pub(crate) fn prepare_idle(plan: &Plan, map: &IdMap) -> Result<Vec<Step>, PlanEr
 pub(crate) fn prepare_joining(plan: &Plan, map: &IdMap) -> Result<Vec<Step>, PlanError> {
     check_ids(plan, map)?;
     let mut steps = vec![Step::OwnKeyring, Step::Join];
+    seal(plan, &mut steps);
     payload(plan, map, &mut steps)?;
     Ok(steps)
 }
@@ -145,8 +146,15 @@ fn scene(plan: &Plan, map: &IdMap) -> Result<Vec<Step>, PlanError> {
     for mount in &plan.mounts {
         steps.push(extra_mount(mount)?);
     }
+    // Sealed before there is a payload, so that init and everything after it is.
     steps.push(Step::Pivot);
+    seal(plan, &mut steps);
     Ok(steps)
+}
+
+/// What no process of a sandbox may do from here on.
+fn seal(plan: &Plan, steps: &mut Vec<Step>) {
+    steps.extend([Step::NoNewPrivileges, Step::Seal(plan.allow.clone())]);
 }
 
 /// The steps that build /dev.
@@ -182,7 +190,7 @@ fn payload(plan: &Plan, map: &IdMap, steps: &mut Vec<Step>) -> Result<(), PlanEr
         steps.push(Step::Groups(plan.groups.clone()));
     }
     steps.extend([Step::Gid(plan.gid), Step::Uid(plan.uid)]);
-    steps.extend([Step::Capabilities { root: plan.uid == 0 }, Step::NoNewPrivileges, Step::DefaultSignals]);
+    steps.extend([Step::Capabilities { root: plan.uid == 0 }, Step::DefaultSignals]);
     steps.push(Step::Exec(program(plan)?));
     Ok(())
 }
@@ -292,15 +300,34 @@ fn escape_option(name: &OsStr) -> Vec<u8> {
 
 fn extra_mount(mount: &Mount) -> Result<Step, PlanError> {
     Ok(match mount {
-        Mount::Bind { source, target, read_only } => Step::Bind {
+        Mount::Bind { source, found, target, read_only } => Step::Bind {
             source: absolute("the source of a bind mount", source)?,
+            found: *found,
             target: absolute("the target of a bind mount", target)?,
             read_only: *read_only,
         },
-        Mount::Tmpfs { target, size_bytes } => Step::Tmpfs {
+        Mount::Tmpfs { target, size_bytes, mode, read_only } => Step::Tmpfs {
             target: absolute("the target of a tmpfs", target)?,
             size: fixed(&size_bytes.to_string()),
+            mode: fixed(&format!("{:o}", mode & 0o7777)),
+            read_only: *read_only,
         },
+        Mount::Secret { target, content, mode, uid, gid } => Step::Secret {
+            target: absolute("the target of a secret", target)?,
+            content: content.clone(),
+            mode: mode & 0o777,
+            uid: *uid,
+            gid: *gid,
+        },
+        Mount::Point { target, directory } => {
+            let parent = target.parent().unwrap_or(Path::new("/"));
+            let name = target.file_name().unwrap_or_default();
+            Step::Point {
+                parent: absolute("a mount point", parent)?,
+                name: c_string("a mount point", name.as_bytes())?,
+                directory: *directory,
+            }
+        }
     })
 }
 
@@ -386,7 +413,8 @@ mod tests {
         let text = plan().to_string();
         let position = |needle: &str| text.find(needle).unwrap_or_else(|| panic!("{needle} not in\n{text}"));
         assert!(position("mount /proc") < position("make the new root the root"));
-        assert!(position("become user") < position("refuse new privileges"));
+        assert!(position("make the new root the root") < position("refuse dangerous system calls"));
+        assert!(position("refuse dangerous system calls") < position("create the payload"));
         assert!(position("execute ls") > position("drop capabilities"));
     }
 

@@ -6,7 +6,8 @@
 use std::ffi::{CStr, CString};
 use std::fmt;
 
-use super::plan::{Resource, TerminalSize};
+use super::plan::{FileIdentity, Resource, SecretBytes, TerminalSize};
+use super::seccomp::Feature;
 
 /// One step. The order of the list they stand in is fixed in `prepare`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,12 +48,18 @@ pub(crate) enum Step {
     DevShm,
     /// Mount message queues, where the kernel has them.
     DevMqueue,
-    /// Bind a path of the host.
-    Bind { source: CString, target: CString, read_only: bool },
-    /// Mount an empty file system in memory.
-    Tmpfs { target: CString, size: CString },
+    /// Bind a path of the host, after a check that it is still that file.
+    Bind { source: CString, found: Option<FileIdentity>, target: CString, read_only: bool },
+    /// Mount an empty file system in memory; the mode is octal digits.
+    Tmpfs { target: CString, size: CString, mode: CString, read_only: bool },
+    /// Show a file that exists in memory alone.
+    Secret { target: CString, content: SecretBytes, mode: u32, uid: u32, gid: u32 },
+    /// Make a mount point inside a mount of the sandbox's own, if it is not there.
+    Point { parent: CString, name: CString, directory: bool },
     /// Make the new root the root and let the host's go.
     Pivot,
+    /// Refuse dangerous system calls from here on, but for what these features need.
+    Seal(Vec<Feature>),
     /// Create the payload's process; what follows happens there.
     Fork,
     /// Let this process wait for others to join; it collects the dead meanwhile.
@@ -155,13 +162,25 @@ impl fmt::Display for Step {
             Self::DevPts { .. } => f.write_str("mount /dev/pts"),
             Self::DevShm => f.write_str("mount /dev/shm"),
             Self::DevMqueue => f.write_str("mount /dev/mqueue"),
-            Self::Bind { source, target, read_only } => {
+            Self::Bind { source, target, read_only, .. } => {
                 write!(f, "bind {} at {}{}", text(source), text(target), read_only_word(*read_only))
             }
-            Self::Tmpfs { target, size } => {
-                write!(f, "mount a tmpfs of {} bytes at {}", text(size), text(target))
+            Self::Tmpfs { target, size, read_only, .. } => {
+                let word = read_only_word(*read_only);
+                write!(f, "mount a tmpfs of {} bytes at {}{word}", text(size), text(target))
+            }
+            Self::Secret { target, .. } => write!(f, "show a secret at {}", text(target)),
+            Self::Point { parent, name, .. } => {
+                write!(f, "make the mount point {} in {}", text(name), text(parent))
             }
             Self::Pivot => f.write_str("make the new root the root"),
+            Self::Seal(allow) => {
+                f.write_str("refuse dangerous system calls")?;
+                for (at, feature) in allow.iter().enumerate() {
+                    write!(f, "{} {}", if at == 0 { ", but allow" } else { "," }, feature.name())?;
+                }
+                Ok(())
+            }
             Self::Fork => f.write_str("create the payload's process"),
             Self::Idle => f.write_str("wait for commands"),
             Self::Join => f.write_str("join the sandbox"),

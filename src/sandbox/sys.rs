@@ -25,11 +25,20 @@ pub(crate) enum Cloned {
     Parent(libc::pid_t, Option<OwnedFd>),
 }
 
-/// clone3(2) with a copy of the address space, like fork.
+/// clone3(2) with a copy of the address space, like fork. Without any flag it is a clone(2), which the seal of a sandbox
+/// permits.
 ///
 /// # Safety
 /// If the calling process may have threads, the child may only make system calls until it executes or exits.
 pub(crate) unsafe fn clone3(flags: libc::c_int, pidfd: bool) -> Result<Cloned, Errno> {
+    if flags == 0 && !pidfd {
+        // SAFETY: with nothing but an exit signal the child runs on its own copy of this stack. The other arguments are unused,
+        // whatever their order on this architecture.
+        let pid = check(unsafe {
+            libc::syscall(libc::SYS_clone, libc::SIGCHLD as usize, 0usize, 0usize, 0usize, 0usize)
+        })?;
+        return Ok(if pid == 0 { Cloned::Child } else { Cloned::Parent(pid as libc::pid_t, None) });
+    }
     let mut fd: RawFd = -1;
     // SAFETY: clone_args is plain numbers, for which zeroes mean "default".
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };

@@ -5,3 +5,4 @@
 pub mod host;
 pub mod layer;
 pub mod scan;
+pub mod survey;

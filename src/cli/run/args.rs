@@ -80,6 +80,9 @@ pub(in crate::cli) struct Shared {
     /// Place a host file or directory in the state before the run
     #[arg(long, value_name = "SRC:DEST", value_parser = values::copy_pair)]
     pub(super) copy: Vec<CopyPair>,
+    /// Allow something that is refused otherwise; may be given several times
+    #[arg(long, value_enum, value_name = "FEATURE")]
+    pub(super) allow: Vec<FeatureChoice>,
     /// Refuse changes of the root file system
     #[arg(long)]
     pub(super) read_only: bool,
@@ -132,6 +135,20 @@ pub(super) enum ReuseChoice {
     Auto,
     Always,
     Never,
+}
+
+/// What is refused unless it is named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum FeatureChoice {
+    /// Nested namespaces and mounts: sandboxes inside the sandbox
+    Userns,
+    /// Asynchronous system calls, which no filter sees
+    #[value(name = "io_uring", alias = "io-uring")]
+    IoUring,
+    /// The kernel's keyrings
+    Keyring,
+    /// Sockets of old 32-bit x86 programs
+    Socketcall,
 }
 
 /// What can be reached.

@@ -3,9 +3,9 @@
 use std::os::unix::ffi::OsStringExt as _;
 
 use treebox::object::Network;
-use treebox::{Command, Reuse, Stdin, Target};
+use treebox::{Command, Feature, Reuse, Stdin, Target};
 
-use super::args::{Args, NetworkChoice, ReuseChoice, Shared};
+use super::args::{Args, FeatureChoice, NetworkChoice, ReuseChoice, Shared};
 use super::{stdin, terminal};
 use crate::cli::exit::Failure;
 
@@ -90,6 +90,14 @@ pub(in crate::cli) fn shared(args: &Shared, mut command: Command) -> Result<Comm
     }
     if let Some(epoch) = args.epoch.map_or_else(source_date_epoch, |epoch| Ok(Some(epoch)))? {
         command = command.epoch(epoch);
+    }
+    for feature in &args.allow {
+        command = command.allow(match feature {
+            FeatureChoice::Userns => Feature::Userns,
+            FeatureChoice::IoUring => Feature::IoUring,
+            FeatureChoice::Keyring => Feature::Keyring,
+            FeatureChoice::Socketcall => Feature::Socketcall,
+        });
     }
     let network = if args.network == NetworkChoice::Host { Network::Host } else { Network::None };
     let command = args.copy.iter().fold(command, |command, pair| command.copy(&pair.source, &pair.dest));
