@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -144,6 +145,7 @@ impl Core {
         let options = self.build_options(self.worker()?.identity());
         let data_lower = options.redirects.then(|| options.objects.clone());
         self.make_upper(session, resolved, &dirs, options)?;
+        lowers.splice(0..0, self.make_stubs(resolved, &dirs)?);
         let upper = if resolved.spec.read_only {
             // Without an upper directory an overlay needs a second lower: the empty one that would have been the upper.
             lowers.insert(0, dirs.upper);
@@ -200,6 +202,20 @@ impl Core {
             session.build_layer::<Error>(&dirs.upper, options, |upload| Ok(upload.add(entry)?))?;
         }
         Ok(())
+    }
+
+    /// A layer of directories that hide what is no directory where one is mounted on.
+    fn make_stubs(&self, resolved: &Resolved, dirs: &RunDirs) -> Result<Option<PathBuf>> {
+        let names = self.hidden_mount_points(&resolved.base)?;
+        if names.is_empty() {
+            return Ok(None);
+        }
+        let stubs = dirs.all.join("stubs");
+        for name in names {
+            let dir = stubs.join(std::ffi::OsStr::from_bytes(name));
+            std::fs::create_dir_all(&dir).map_err(|error| Error::disk("create directory", &dir, error))?;
+        }
+        Ok(Some(stubs))
     }
 
     fn stdin(&self, command: &Command, scratch: &Scratch) -> Result<(OwnedFd, Option<File>)> {

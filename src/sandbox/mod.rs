@@ -41,7 +41,7 @@ pub use idmap::{IdMap, IdRange};
 pub use kernel::follows_redirects;
 pub use launch::{Ending, Sandbox, Usage, launch};
 pub use plan::{DEFAULT_PATH, MAX_HOSTNAME_BYTES, Mount, Network, Plan, Resource, Rlimit, Rootfs, Upper};
-pub use prepare::{MAX_LOWERS, PlanError};
+pub use prepare::{DEFAULT_LIMITS, MAX_LOWERS, PlanError};
 pub use process::{
     Forked, become_worker, die_with_parent, exit_now, fork, own_children, signals, unshare_user,
     wait_readable,
