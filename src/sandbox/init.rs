@@ -30,7 +30,8 @@ const CONTAINER_CAPABILITIES: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::SETUID)
     .union(CapabilitySet::SYS_CHROOT);
 
-/// Added to the badness of everything inside, in thousandths of the memory; only the host's root can take it back.
+/// Added to the badness of everything inside, in thousandths of the memory. A payload can take it back down to the caller's
+/// own, and not below.
 const OOM_SCORE: &[u8] = b"300";
 
 /// Capabilities are numbered from 0; no kernel has 64 of them.

@@ -67,7 +67,7 @@ fn act(args: &[String]) -> Done {
                 .and_then(|mut file| file.write_all(text.as_bytes()))?;
             ok()
         }
-        ("list", [path]) => Ok(fs::read_dir(path)?.count().to_string()),
+        ("list", [path]) => Ok(format!("{} entries", fs::read_dir(path)?.count())),
         ("link-of", [path]) => Ok(fs::read_link(path)?.display().to_string()),
         ("mkdir", [path]) => fs::create_dir(path).and_then(|()| ok()),
         ("chmod", [path]) => {

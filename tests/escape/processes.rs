@@ -99,9 +99,8 @@ fn priority_over_the_host_is_not_to_be_had() {
     refused(&[
         ("raise-priority", EACCES),
         ("real-time", EPERM),
-        // What the kernel ends first when memory runs out can only be made worse.
-        ("write /proc/self/oom_score_adj -1000", EACCES),
-        ("write /proc/self/oom_score_adj 0", EACCES),
+        // A payload may take back what treebox added for it, and never go below what the caller had.
+        ("write /proc/self/oom_score_adj -1", EACCES),
     ]);
     let said = shared().base.run(&Command::shell("cat /proc/self/oom_score_adj").disposable(true)).unwrap();
     assert!(String::from_utf8_lossy(&said.stdout).trim().parse::<i32>().unwrap() >= 300);
