@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -148,8 +149,9 @@ impl Core {
         self.make_upper(session, resolved, &dirs, options.clone())?;
         if !mounts.stubs.layer.is_empty() {
             make_layer(session, &dirs.stubs, &mounts.stubs.layer, options)?;
-            lowers.insert(0, dirs.stubs);
+            lowers.insert(0, dirs.stubs.clone());
         }
+        lowers.splice(0..0, self.hide_mount_points(resolved, &dirs)?);
         let upper = if resolved.spec.read_only {
             // Without an upper directory an overlay needs a second lower: the empty one that would have been the upper.
             lowers.insert(0, dirs.upper);
@@ -192,6 +194,20 @@ impl Core {
         let entry =
             LayerEntry { path: Vec::new(), meta: root.meta, node: LayerNode::Directory { opaque: false } };
         make_layer(session, &dirs.upper, &[entry], options)
+    }
+
+    /// A layer of directories that hide what is no directory where one is mounted on.
+    fn hide_mount_points(&self, resolved: &Resolved, dirs: &RunDirs) -> Result<Option<PathBuf>> {
+        let names = self.hidden_mount_points(&resolved.base)?;
+        if names.is_empty() {
+            return Ok(None);
+        }
+        let hidden = dirs.all.join("hidden");
+        for name in names {
+            let dir = hidden.join(std::ffi::OsStr::from_bytes(name));
+            std::fs::create_dir_all(&dir).map_err(|error| Error::disk("create directory", &dir, error))?;
+        }
+        Ok(Some(hidden))
     }
 }
 
