@@ -19,7 +19,7 @@ use super::state::{Origin, State};
 use super::types::{Sink, Stream};
 use crate::disk::Scratch;
 use crate::index::{MAX_INLINE_OUTPUT_BYTES, OutputRecord, Run, Usage};
-use crate::object::{self, Draft, Network, StateId, TreeId};
+use crate::object::{self, Draft, StateId, TreeId};
 use crate::sandbox::{Ending, Plan, Rootfs, Upper};
 use crate::store::Batch;
 use crate::worker::{Exit, Killer, Session, SessionError};
@@ -160,15 +160,7 @@ impl Core {
         plan.gid = spec.gid;
         plan.groups.clone_from(&spec.groups);
         plan.umask = u32::from(spec.umask);
-        plan.network = match spec.network {
-            Network::None => crate::sandbox::Network::None,
-            Network::Host => crate::sandbox::Network::Host,
-            Network::Private => {
-                return Err(Error::Unsupported(
-                    "a private network is not supported yet: use none or host".into(),
-                ));
-            }
-        };
+        self.plan_network(&mut plan, resolved, scratch)?;
         Ok(plan)
     }
 

@@ -19,6 +19,7 @@ mod layers;
 mod live;
 mod log;
 mod naming;
+mod network;
 mod outcome;
 mod prepared;
 mod read;

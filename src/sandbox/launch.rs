@@ -16,6 +16,7 @@ use super::init::{self, ENDED_BYTES, GO, Lines, Script};
 use super::plan::{Network, Plan};
 use super::prepare::prepare;
 use super::sys::{self, Cloned};
+use super::uplink::Guard;
 
 /// How a payload ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +49,8 @@ pub struct Sandbox {
     pidfd: OwnedFd,
     link: OwnedFd,
     gone: bool,
+    /// The helper of a private network, which goes after everything inside is gone.
+    network: Option<Guard>,
 }
 
 /// Starts a sandbox.
@@ -61,23 +64,35 @@ pub fn launch(plan: &Plan, map: &IdMap, streams: [OwnedFd; 3]) -> Result<Sandbox
         | libc::CLONE_NEWIPC
         | libc::CLONE_NEWUTS
         | libc::CLONE_NEWCGROUP;
-    if plan.network == Network::None {
+    if plan.network != Network::Host {
         namespaces |= libc::CLONE_NEWNET;
     }
     let script = Script::new(prepare(plan, map)?);
     let nested = map.nested();
-    start(&script, namespaces, &mut |pid| write_maps(&nested, pid), streams)
+    let mut guard = None;
+    let mut prepare_outside = |pid| {
+        write_maps(&nested, pid)?;
+        // Before init goes on: after that its namespaces can no longer be opened through /proc.
+        if let Network::Private(uplink) = &plan.network {
+            guard = Some(uplink.connect(pid)?);
+        }
+        Ok(())
+    };
+    let mut sandbox = start(&script, namespaces, &mut prepare_outside, streams)?;
+    sandbox.network = guard;
+    Ok(sandbox)
 }
 
 fn write_maps(map: &IdMap, pid: i32) -> Result<(), LaunchError> {
     map.write(pid, false).map_err(|err| LaunchError::maps(err.raw_os_error().unwrap_or(libc::EIO)))
 }
 
-/// Clones a process that acts out a script, and waits until its report line closes.
+/// Clones a process that acts out a script, and waits until its report line closes. `prepare_outside` does to it, before
+/// its first step, what only the outside can: the id maps above all.
 pub(crate) fn start(
     script: &Script,
     namespaces: i32,
-    write_maps: &mut dyn FnMut(i32) -> Result<(), LaunchError>,
+    prepare_outside: &mut dyn FnMut(i32) -> Result<(), LaunchError>,
     streams: [OwnedFd; 3],
 ) -> Result<Sandbox, LaunchError> {
     let system = |attempt: &'static str| move |errno: nix::Error| LaunchError::system(attempt, errno as i32);
@@ -95,8 +110,8 @@ pub(crate) fn start(
     };
     drop(lines);
     let Some(pidfd) = pidfd else { return Err(LaunchError::namespaces(libc::EINVAL)) };
-    let mut sandbox = Sandbox { pid, pidfd, link, gone: false };
-    write_maps(pid)?;
+    let mut sandbox = Sandbox { pid, pidfd, link, gone: false, network: None };
+    prepare_outside(pid)?;
     send(sandbox.link.as_raw_fd(), &[GO], MsgFlags::MSG_NOSIGNAL).map_err(system("let the sandbox begin"))?;
     let mut record = Vec::with_capacity(REPORT_BYTES);
     std::fs::File::from(report).read_to_end(&mut record).map_err(|err| {

@@ -33,6 +33,7 @@ mod scene;
 mod seccomp;
 mod step;
 mod sys;
+mod uplink;
 
 pub use channel::{Channel, Frame, FrameError, MAX_FRAME_BYTES, MAX_FRAME_FDS};
 pub use error::{LaunchError, namespace_hint};
@@ -47,3 +48,4 @@ pub use process::{
     wait_readable,
 };
 pub use remove::{RemoveError, remove_tree};
+pub use uplink::{Helper, Uplink};

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::uplink::Uplink;
+
 /// The search path for a program name without a slash when the plan's environment has no `PATH`.
 pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -111,12 +113,14 @@ pub struct Upper {
 }
 
 /// What of the network a sandbox sees.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Network {
     /// A network of its own, with nothing but a loopback interface.
     None,
     /// The host's network.
     Host,
+    /// A network of its own with a way out, but none in, through a helper program that ends with the sandbox.
+    Private(Uplink),
 }
 
 /// One mount on top of the root.
@@ -171,18 +175,23 @@ pub enum Resource {
 }
 
 /// Paths are bytes on the wire: serde's own form refuses names that are not UTF-8.
-mod path_bytes {
+pub(super) mod path_bytes {
     use std::ffi::OsString;
     use std::os::unix::ffi::{OsStrExt, OsStringExt};
     use std::path::{Path, PathBuf};
 
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    pub(super) fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(in crate::sandbox) fn serialize<S: Serializer>(
+        path: &Path,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         path.as_os_str().as_bytes().serialize(serializer)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
+    pub(in crate::sandbox) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<PathBuf, D::Error> {
         Ok(from_bytes(Vec::deserialize(deserializer)?))
     }
 

@@ -108,13 +108,13 @@ pub(crate) fn prepare(plan: &Plan, map: &IdMap) -> Result<Vec<Step>, PlanError> 
         }
         steps.push(Step::Hostname(plan.hostname.clone().into_bytes()));
     }
-    if plan.network == Network::None {
+    if plan.network != Network::Host {
         steps.push(Step::LoopbackUp);
     }
     steps.push(root(&plan.rootfs)?);
     // /proc before everything that could hide the host's: a fresh one is only granted while a whole one is visible.
     steps.push(Step::FreshProc);
-    steps.push(if plan.network == Network::None { Step::FreshSys } else { Step::HostSys });
+    steps.push(if plan.network == Network::Host { Step::HostSys } else { Step::FreshSys });
     steps.extend(READ_ONLY.iter().map(|path| Step::ReadOnly(fixed(path))));
     steps.extend(MASKED.iter().map(|path| Step::Mask(fixed(path))));
     steps.extend(device_steps(map.has_gid(TTY_GROUP)));

@@ -11,7 +11,7 @@ use super::plan::Resource;
 /// One step. The order of the list they stand in is fixed in `prepare`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Wait until the parent has written the id maps; before that this process may own nothing.
+    /// Wait until the parent has written the id maps and connected a private network; before that this process may own nothing.
     AwaitMaps,
     /// Stop mounts from travelling between the host and here.
     PrivateMounts,

@@ -59,9 +59,14 @@ pub(crate) fn exit_now(code: i32) -> ! {
 
 /// Closes every descriptor from `first` on.
 pub(crate) fn close_from(first: u32) -> Result<(), Errno> {
+    close_range(first, u32::MAX)
+}
+
+/// Closes the descriptors from `first` to `last`.
+pub(crate) fn close_range(first: u32, last: u32) -> Result<(), Errno> {
     // SAFETY: descriptors are only closed by processes that own nothing which still uses them: the worker before it
     // opens any, and a payload between its last use and execve.
-    check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0u32) }).map(drop)
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0u32) }).map(drop)
 }
 
 /// Makes `target` a duplicate of `fd`.
@@ -192,6 +197,20 @@ pub(crate) fn reap_any() -> Option<(libc::pid_t, i32)> {
     (pid > 0).then_some((pid, status))
 }
 
+/// Waits for the next child to end; `None` when there are no children.
+pub(crate) fn reap_next() -> Option<(libc::pid_t, i32)> {
+    loop {
+        let mut status = 0;
+        // SAFETY: `status` outlives the call; a null rusage is allowed.
+        let pid = unsafe { libc::wait4(-1, &raw mut status, 0, std::ptr::null_mut()) };
+        match pid {
+            1.. => return Some((pid, status)),
+            _ if last_errno() == Errno::INTR => {}
+            _ => return None,
+        }
+    }
+}
+
 /// The resources used by all children waited for so far.
 pub(crate) fn children_usage() -> libc::rusage {
     // SAFETY: rusage is plain numbers; getrusage fills it.
@@ -244,8 +263,13 @@ pub(crate) fn send_packet(socket: &OwnedFd, bytes: &[u8]) -> Result<(), Errno> {
 
 /// Waits until one of the descriptors is readable or closed at the other end, and says which are.
 pub(crate) fn wait_readable<const N: usize>(fds: [RawFd; N]) -> [bool; N] {
+    wait_readable_for(fds, -1)
+}
+
+/// The same, for so many milliseconds at most; -1 is for ever.
+pub(crate) fn wait_readable_for<const N: usize>(fds: [RawFd; N], milliseconds: i32) -> [bool; N] {
     let mut events = fds.map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 });
     // SAFETY: pointer and length are those of a live array. A failure (EINTR) leaves all answers at "no".
-    unsafe { libc::poll(events.as_mut_ptr(), N as libc::nfds_t, -1) };
+    unsafe { libc::poll(events.as_mut_ptr(), N as libc::nfds_t, milliseconds) };
     events.map(|event| event.revents != 0)
 }

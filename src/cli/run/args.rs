@@ -134,6 +134,6 @@ pub(super) enum NetworkChoice {
     None,
     /// The host's network
     Host,
-    #[value(hide = true)]
+    /// A network of its own with a way out and none in, through pasta or slirp4netns
     Private,
 }

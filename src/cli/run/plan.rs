@@ -11,9 +11,7 @@ use crate::cli::exit::Failure;
 
 /// Where the step starts, what moves, and the command. Reads standard input if the command gets a file.
 pub(super) fn resolve(args: Args) -> Result<(Target, Command), Failure> {
-    let unsupported = args.later.named();
-    let unsupported = unsupported.or((args.network == NetworkChoice::Private).then_some("--network private"));
-    if let Some(option) = unsupported {
+    if let Some(option) = args.later.named() {
         return Err(Failure::refused(format!("{option} is not supported yet")));
     }
     if args.disposable && args.from.is_some() && args.branch.is_some() {
@@ -63,7 +61,11 @@ fn command(args: &Args) -> Result<Command, Failure> {
     if args.interactive {
         command = command.stdin(stdin::of_this_process()?);
     }
-    let network = if args.network == NetworkChoice::Host { Network::Host } else { Network::None };
+    let network = match args.network {
+        NetworkChoice::None => Network::None,
+        NetworkChoice::Host => Network::Host,
+        NetworkChoice::Private => Network::Private,
+    };
     let reuse = match args.reuse {
         _ if args.fresh => Reuse::Never,
         ReuseChoice::Auto => Reuse::Auto,

@@ -1,0 +1,118 @@
+//! What a run sees of the network, and which resolver it asks for names.
+
+use std::path::Path;
+
+use super::core::Core;
+use super::error::{Error, Result};
+use super::spec::Resolved;
+use crate::disk::Scratch;
+use crate::object::{LookupError, Network, Node, TreeId, TreePath, resolve};
+use crate::sandbox::{self, Mount, Plan, Uplink};
+
+/// Where a program looks for its resolver.
+const RESOLVER_FILE: &str = "/etc/resolv.conf";
+
+impl Core {
+    /// Sets the plan's network, and shows a resolver file that fits it over the state's own. Nothing of that stays in the state.
+    pub(super) fn plan_network(&self, plan: &mut Plan, resolved: &Resolved, scratch: &Scratch) -> Result<()> {
+        let host_file = || std::fs::read_to_string(RESOLVER_FILE).unwrap_or_default();
+        let text = match resolved.spec.network {
+            Network::None => {
+                plan.network = sandbox::Network::None;
+                return Ok(());
+            }
+            Network::Host => {
+                plan.network = sandbox::Network::Host;
+                host_file()
+            }
+            Network::Private => {
+                let uplink = find_uplink()?;
+                let text = private_resolvers(&host_file(), uplink.resolver());
+                plan.network = sandbox::Network::Private(uplink);
+                text
+            }
+        };
+        if !self.has_file(resolved.base, RESOLVER_FILE)? {
+            return Ok(());
+        }
+        let source = scratch.path().join("resolv.conf");
+        std::fs::write(&source, text).map_err(|error| Error::disk("write", &source, error))?;
+        plan.mounts.push(Mount::Bind {
+            source,
+            target: Path::new(RESOLVER_FILE).to_owned(),
+            read_only: false,
+        });
+        Ok(())
+    }
+
+    /// Whether a path of a tree leads to a regular file.
+    fn has_file(&self, tree: TreeId, path: &str) -> Result<bool> {
+        let path = TreePath::parse(path.as_bytes()).map_err(|error| Error::invalid(error.to_string()))?;
+        match resolve(&self.store, &self.store.root(&tree)?, &path, true) {
+            Ok((_, entry)) => Ok(matches!(entry.node, Node::File { .. })),
+            Err(LookupError::Source(error)) => Err(error.into()),
+            Err(_) => Ok(false),
+        }
+    }
+}
+
+fn find_uplink() -> Result<Uplink> {
+    Uplink::find(&std::env::var_os("PATH").unwrap_or_default()).ok_or_else(|| {
+        Error::Unsupported(
+            "a private network needs the program pasta or slirp4netns, and neither is there: install the package passt, or \
+             use the network `host`"
+                .into(),
+        )
+    })
+}
+
+/// The resolver file for a private network.
+///
+/// The host's resolvers are reached as they are, unless they listen on the host's loopback, which is out of reach: then `forwarder`,
+/// an address of the helper, stands for them all.
+fn private_resolvers(host: &str, forwarder: &str) -> String {
+    let mut text = String::new();
+    let mut forward = true;
+    for line in host.lines() {
+        let mut words = line.split_ascii_whitespace();
+        match (words.next(), words.next()) {
+            (Some("nameserver"), Some(address)) if !is_local(address) => {
+                forward = false;
+                text.push_str(&format!("nameserver {address}\n"));
+            }
+            (Some("search" | "options" | "domain"), Some(_)) => {
+                text.push_str(line.trim());
+                text.push('\n');
+            }
+            _ => {}
+        }
+    }
+    if forward { format!("nameserver {forwarder}\n{text}") } else { text }
+}
+
+/// Whether an address means this very machine, or is none.
+fn is_local(address: &str) -> bool {
+    // A link-local one carries the name of an interface that is another one inside.
+    match address.parse::<std::net::IpAddr>() {
+        Ok(address) => address.is_loopback() || address.is_unspecified(),
+        Err(_) => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resolvers_within_reach_are_kept_and_those_on_the_loopback_are_stood_in_for() {
+        let near = "# stub\nnameserver 127.0.0.53\noptions edns0\nsearch a.example b.example\n";
+        assert_eq!(
+            private_resolvers(near, "169.254.1.1"),
+            "nameserver 169.254.1.1\noptions edns0\nsearch a.example b.example\n"
+        );
+        let far = "nameserver 127.0.0.1\nnameserver 192.0.2.53\nnameserver fe80::1%eth0\n";
+        assert_eq!(private_resolvers(far, "x"), "nameserver 192.0.2.53\n");
+        assert_eq!(private_resolvers("", "x"), "nameserver x\n");
+        assert_eq!(private_resolvers("nameserver ::1\nnameserver\n", "x"), "nameserver x\n");
+    }
+}
