@@ -13,6 +13,7 @@ use super::command::{Command, Stdin};
 use super::core::{Core, mapped_ids, now_ms};
 use super::error::{Error, Result};
 use super::layers::Stack;
+use super::limits::Keeping;
 use super::outcome::{Outcome, Resources};
 use super::spec::Resolved;
 use super::state::{Origin, State};
@@ -45,6 +46,7 @@ pub(super) struct Execution {
     pumps: Option<[JoinHandle<Kept>; 2]>,
     started_ms: i64,
     began: Instant,
+    keeping: Keeping,
     /// Dropped last: it holds the upper directory.
     scratch: Scratch,
 }
@@ -95,7 +97,8 @@ impl Core {
             stack = self.stack(&session, resolved.base, Some(parent.value.root))?;
         }
         let scratch = Scratch::new(&self.layout().tmp())?;
-        let plan = self.plan(&session, &resolved, &stack, &scratch)?;
+        let mut plan = self.plan(&session, &resolved, &stack, &scratch)?;
+        let keeping = Keeping::arrange(&command.limits, &mut plan)?;
         let (stdin, stdin_writer) = self.stdin(command, &scratch)?;
         let (stdout, stdout_writer) = pipe()?;
         let (stderr, stderr_writer) = pipe()?;
@@ -133,6 +136,7 @@ impl Core {
             pumps: Some(pumps),
             started_ms,
             began,
+            keeping,
             scratch,
         };
         Ok((execution, stdin_writer))
@@ -292,9 +296,15 @@ impl Execution {
                 written_bytes: usage.written_bytes,
             },
             changes: Default::default(),
+            limits: self.keeping.limits(),
+            killed_for: self.keeping.killed_for(&exit),
         };
         let session = self.session.take().expect("only finish() takes it");
-        let kept = if self.disposable { Ok(()) } else { self.keep(&session, &mut outcome) };
+        let kept = match self.keeping.over_disk(&exit) {
+            Some(over) => Err(over),
+            None if self.disposable => Ok(()),
+            None => self.keep(&session, &mut outcome),
+        };
         let cleared = clear(&session, &run_dirs(&self.scratch));
         self.core.release(session);
         kept?;

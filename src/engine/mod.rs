@@ -16,6 +16,7 @@ mod execute;
 mod face;
 mod images;
 mod layers;
+mod limits;
 mod live;
 mod log;
 mod naming;
@@ -42,6 +43,7 @@ pub use crate::store::BlobReader;
 pub use command::{Command, DEFAULT_MAX_OUTPUT_BYTES, Reuse, Stdin};
 pub use error::{Error, ErrorKind, Result};
 pub use face::{Branch, Engine, Prepared, Running, State};
+pub use limits::{Limit, LimitKind, Mechanism};
 pub use live::Killer;
 pub use outcome::{ChangeCounts, Outcome, Resources};
 pub use types::{

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::limits::{Limit, LimitKind};
 use super::state::State;
 use crate::object::{RunKey, TreeId};
 
@@ -64,6 +65,10 @@ pub struct Outcome<S = State> {
     pub resources: Resources,
     /// How many paths it changed.
     pub changes: ChangeCounts,
+    /// How each limit that was asked for was kept; empty for a remembered run.
+    pub limits: Vec<Limit>,
+    /// The limit for which it was killed.
+    pub killed_for: Option<LimitKind>,
 }
 
 impl<S> Outcome<S> {
@@ -85,6 +90,8 @@ impl<S> Outcome<S> {
             duration: self.duration,
             resources: self.resources,
             changes: self.changes,
+            limits: self.limits,
+            killed_for: self.killed_for,
         }
     }
 

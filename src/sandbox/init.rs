@@ -135,6 +135,8 @@ fn set(step: &Step, scene: &mut Scene) -> Result<(), Fault> {
             let _ = sys::join_new_keyring();
             Ok(())
         }
+        Step::OwnCgroup => Ok(sys::unshare(libc::CLONE_NEWCGROUP)?),
+        Step::Processors(count) => use_processors(*count),
         Step::Hostname(name) => Ok(sys::set_hostname(name)?),
         Step::LoopbackUp => Ok(sys::loopback_up()?),
         Step::Overlay(layers) => scene.overlay(layers),
@@ -156,6 +158,21 @@ fn set(step: &Step, scene: &mut Scene) -> Result<(), Fault> {
         Step::Exercise(exercise) => scene.exercise(*exercise),
         _ => Err(Fault::new(Aspect::Check, Errno::INVAL)),
     }
+}
+
+/// Keeps some of the processors that this process may use: the one it is on, and those after it.
+fn use_processors(count: u32) -> Result<(), Fault> {
+    use rustix::thread::CpuSet;
+    let allowed = rustix::thread::sched_getaffinity(None)?;
+    let here = rustix::thread::sched_getcpu();
+    let mut kept = CpuSet::new();
+    for offset in 0..CpuSet::MAX_CPU {
+        let processor = (here + offset) % CpuSet::MAX_CPU;
+        if kept.count() < count && allowed.is_set(processor) {
+            kept.set(processor);
+        }
+    }
+    Ok(rustix::thread::sched_setaffinity(None, &kept)?)
 }
 
 fn start_payload(script: &Script, number: usize, lines: Lines) -> ! {

@@ -2,6 +2,7 @@
 
 use std::io::Read as _;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use nix::libc;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
@@ -62,8 +63,12 @@ pub fn launch(plan: &Plan, map: &IdMap, streams: [OwnedFd; 3]) -> Result<Sandbox
         | libc::CLONE_NEWPID
         | libc::CLONE_NEWNS
         | libc::CLONE_NEWIPC
-        | libc::CLONE_NEWUTS
-        | libc::CLONE_NEWCGROUP;
+        | libc::CLONE_NEWUTS;
+    let cgroup = plan.bounds.cgroup.as_deref().map(open_cgroup).transpose()?;
+    if cgroup.is_none() {
+        // Otherwise a step of its own: a namespace made here would begin at the cgroup of the caller.
+        namespaces |= libc::CLONE_NEWCGROUP;
+    }
     if plan.network != Network::Host {
         namespaces |= libc::CLONE_NEWNET;
     }
@@ -78,9 +83,15 @@ pub fn launch(plan: &Plan, map: &IdMap, streams: [OwnedFd; 3]) -> Result<Sandbox
         }
         Ok(())
     };
-    let mut sandbox = start(&script, namespaces, &mut prepare_outside, streams)?;
+    let mut sandbox = start(&script, namespaces, cgroup.as_ref(), &mut prepare_outside, streams)?;
     sandbox.network = guard;
     Ok(sandbox)
+}
+
+fn open_cgroup(dir: &Path) -> Result<OwnedFd, LaunchError> {
+    use rustix::fs::{Mode, OFlags};
+    rustix::fs::open(dir, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|errno| LaunchError::system("open the sandbox's cgroup", errno.raw_os_error()))
 }
 
 fn write_maps(map: &IdMap, pid: i32) -> Result<(), LaunchError> {
@@ -92,6 +103,7 @@ fn write_maps(map: &IdMap, pid: i32) -> Result<(), LaunchError> {
 pub(crate) fn start(
     script: &Script,
     namespaces: i32,
+    cgroup: Option<&OwnedFd>,
     prepare_outside: &mut dyn FnMut(i32) -> Result<(), LaunchError>,
     streams: [OwnedFd; 3],
 ) -> Result<Sandbox, LaunchError> {
@@ -102,7 +114,7 @@ pub(crate) fn start(
         .map_err(system("make a socket pair"))?;
     let lines = Lines { link: link_end, report: report_end, streams };
     // SAFETY: the child goes into `init::live`, which makes system calls only on memory that exists already.
-    let cloned = unsafe { sys::clone3(namespaces, true) };
+    let cloned = unsafe { sys::clone3_into(namespaces, true, cgroup.map(AsFd::as_fd)) };
     let (pid, pidfd) = match cloned {
         Err(errno) => return Err(LaunchError::namespaces(errno.raw_os_error())),
         Ok(Cloned::Child) => init::live(script, lines),

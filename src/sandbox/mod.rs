@@ -16,6 +16,7 @@
 //! - A sandbox ends as a whole, with its pid namespace, when its init, its parent or its caller ends.
 #![allow(unsafe_code)]
 
+pub mod cgroup;
 mod channel;
 mod error;
 mod fault;
@@ -24,6 +25,7 @@ mod idmap;
 mod init;
 mod kernel;
 mod launch;
+pub mod meter;
 mod plan;
 mod prepare;
 pub mod probe;
@@ -39,13 +41,15 @@ pub use channel::{Channel, Frame, FrameError, MAX_FRAME_BYTES, MAX_FRAME_FDS};
 pub use error::{LaunchError, namespace_hint};
 pub use identity::{Identity, IdentityChoice, IdentityError, assign};
 pub use idmap::{IdMap, IdRange};
-pub use kernel::follows_redirects;
+pub use kernel::{follows_redirects, kernel_at_least};
 pub use launch::{Ending, Sandbox, Usage, launch};
-pub use plan::{DEFAULT_PATH, MAX_HOSTNAME_BYTES, Mount, Network, Plan, Resource, Rlimit, Rootfs, Upper};
+pub use plan::{
+    Bounds, DEFAULT_PATH, Exceeded, MAX_HOSTNAME_BYTES, Mount, Network, Plan, Resource, Rlimit, Rootfs, Upper,
+};
 pub use prepare::{MAX_LOWERS, PlanError};
 pub use process::{
     Forked, become_worker, die_with_parent, exit_now, fork, own_children, signals, unshare_user,
-    wait_readable,
+    wait_readable_for,
 };
 pub use remove::{RemoveError, remove_tree};
 pub use uplink::{Helper, Uplink};

@@ -42,6 +42,8 @@ pub struct Plan {
     pub mounts: Vec<Mount>,
     /// Resource limits. Core dumps are off unless a limit for them is given here.
     pub rlimits: Vec<Rlimit>,
+    /// Limits of the sandbox as a whole.
+    pub bounds: Bounds,
     /// The standard streams are a terminal that becomes the payload's own.
     pub tty: bool,
 }
@@ -62,6 +64,7 @@ impl Plan {
             network: Network::None,
             mounts: Vec::new(),
             rlimits: Vec::new(),
+            bounds: Bounds::default(),
             tty: false,
         }
     }
@@ -172,6 +175,35 @@ pub enum Resource {
     OpenFiles,
     Processes,
     Stack,
+}
+
+/// What keeps a sandbox as a whole within bounds, besides the limits of each process.
+///
+/// Those from `memory_bytes` on are looked after from outside while the sandbox runs, and whoever goes over one is killed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bounds {
+    /// A cgroup v2 directory, with limits set, that every process of the sandbox is to be in.
+    #[serde(with = "path_option")]
+    pub cgroup: Option<PathBuf>,
+    /// How many processors are used; a process may undo that.
+    pub processors: Option<u32>,
+    /// The most memory of all processes together, in bytes.
+    pub memory_bytes: Option<u64>,
+    /// The most processes and threads.
+    pub tasks: Option<u64>,
+    /// The most that may be in the upper directory, in bytes on disk, and the longest file there.
+    pub written_bytes: Option<u64>,
+}
+
+/// Which bound was gone over, and how far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Exceeded {
+    /// So many bytes of memory were in use.
+    Memory(u64),
+    /// There were so many processes and threads.
+    Tasks(u64),
+    /// So many bytes were in the upper directory, or in one file.
+    Written(u64),
 }
 
 /// Paths are bytes on the wire: serde's own form refuses names that are not UTF-8.

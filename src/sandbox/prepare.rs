@@ -102,6 +102,12 @@ pub enum PlanError {
 pub(crate) fn prepare(plan: &Plan, map: &IdMap) -> Result<Vec<Step>, PlanError> {
     check_ids(plan, map)?;
     let mut steps = vec![Step::AwaitMaps, Step::PrivateMounts, Step::OwnKeyring];
+    if plan.bounds.cgroup.is_some() {
+        steps.push(Step::OwnCgroup);
+    }
+    if let Some(count) = plan.bounds.processors {
+        steps.push(Step::Processors(count));
+    }
     if !plan.hostname.is_empty() {
         if plan.hostname.len() > MAX_HOSTNAME_BYTES {
             return Err(PlanError::Hostname { bytes: plan.hostname.len() });

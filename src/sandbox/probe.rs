@@ -425,7 +425,7 @@ fn act_with(
     let streams =
         streams().map_err(|err| LaunchError::system("open /dev/null", err.raw_os_error().unwrap_or(0)))?;
     let script = Script::new(steps);
-    match start(&script, namespaces, write_maps, streams)?.wait() {
+    match start(&script, namespaces, None, write_maps, streams)?.wait() {
         (Ending::Code(0), _) => Ok(()),
         _ => Err(LaunchError::system("finish a probe: its process was killed", libc::EINTR)),
     }

@@ -63,9 +63,10 @@ pub fn own_children(collect: bool) -> io::Result<()> {
     Ok(())
 }
 
-/// Waits until one of two descriptors is readable or closed at its other end, and says which are.
-pub fn wait_readable(first: BorrowedFd<'_>, second: BorrowedFd<'_>) -> [bool; 2] {
-    sys::wait_readable([first.as_raw_fd(), second.as_raw_fd()])
+/// Waits until one of two descriptors is readable or closed at its other end, for so many milliseconds at most or, with -1, for
+/// ever, and says which are.
+pub fn wait_readable_for(first: BorrowedFd<'_>, second: BorrowedFd<'_>, milliseconds: i32) -> [bool; 2] {
+    sys::wait_readable_for([first.as_raw_fd(), second.as_raw_fd()], milliseconds)
 }
 
 /// Ends this process at once, without destructors or exit handlers.

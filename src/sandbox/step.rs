@@ -15,6 +15,10 @@ pub(crate) enum Step {
     AwaitMaps,
     /// Stop mounts from travelling between the host and here.
     PrivateMounts,
+    /// Make the cgroup that this process was put into the root of what it sees.
+    OwnCgroup,
+    /// Use so many of the processors.
+    Processors(u32),
     /// Leave the host's session keyring.
     OwnKeyring,
     /// Set the host name.
@@ -129,6 +133,8 @@ impl fmt::Display for Step {
         match self {
             Self::AwaitMaps => f.write_str("wait for the id maps"),
             Self::PrivateMounts => f.write_str("make all mounts private"),
+            Self::OwnCgroup => f.write_str("hide the cgroups above"),
+            Self::Processors(count) => write!(f, "use {count} processors"),
             Self::OwnKeyring => f.write_str("join a new session keyring"),
             Self::Hostname(name) => write!(f, "set the host name to {}", name.escape_ascii()),
             Self::LoopbackUp => f.write_str("bring the loopback interface up"),

@@ -25,11 +25,27 @@ pub(crate) enum Cloned {
     Parent(libc::pid_t, Option<OwnedFd>),
 }
 
+/// From linux/sched.h; libc's own constant is too narrow to hold it.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
 /// clone3(2) with a copy of the address space, like fork.
 ///
 /// # Safety
 /// If the calling process may have threads, the child may only make system calls until it executes or exits.
 pub(crate) unsafe fn clone3(flags: libc::c_int, pidfd: bool) -> Result<Cloned, Errno> {
+    // SAFETY: the caller's promise is handed on.
+    unsafe { clone3_into(flags, pidfd, None) }
+}
+
+/// The same, with the child in the cgroup v2 that a descriptor stands for from its first instant on (Linux 5.7).
+///
+/// # Safety
+/// As for `clone3`.
+pub(crate) unsafe fn clone3_into(
+    flags: libc::c_int,
+    pidfd: bool,
+    cgroup: Option<BorrowedFd<'_>>,
+) -> Result<Cloned, Errno> {
     let mut fd: RawFd = -1;
     // SAFETY: clone_args is plain numbers, for which zeroes mean "default".
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
@@ -38,6 +54,10 @@ pub(crate) unsafe fn clone3(flags: libc::c_int, pidfd: bool) -> Result<Cloned, E
     if pidfd {
         args.flags |= libc::CLONE_PIDFD as u64;
         args.pidfd = &raw mut fd as u64;
+    }
+    if let Some(cgroup) = cgroup {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = cgroup.as_raw_fd() as u64;
     }
     // SAFETY: without CLONE_VM the child runs on its own copy of this stack, so no stack has to be given; the
     // pointers in `args` live across the call.
@@ -99,6 +119,12 @@ pub(crate) fn join_new_keyring() -> Result<(), Errno> {
     let name: *const libc::c_char = std::ptr::null();
     // SAFETY: a null name asks for an anonymous keyring.
     check(unsafe { libc::syscall(libc::SYS_keyctl, libc::KEYCTL_JOIN_SESSION_KEYRING, name) }).map(drop)
+}
+
+/// Moves this process into new namespaces.
+pub(crate) fn unshare(namespaces: libc::c_int) -> Result<(), Errno> {
+    // SAFETY: no memory arguments.
+    check(unsafe { libc::syscall(libc::SYS_unshare, namespaces) }).map(drop)
 }
 
 /// Sets the host name of this uts namespace.

@@ -7,9 +7,10 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use super::protocol::{Hello, Order, PROTOCOL, Request, Response, receive, send};
+use super::watch::Watch;
 use crate::sandbox::{
     Channel, Forked, FrameError, IdMap, Plan, Sandbox, become_worker, die_with_parent, exit_now, fork,
-    launch, own_children, remove_tree, unshare_user, wait_readable,
+    launch, own_children, remove_tree, unshare_user, wait_readable_for,
 };
 
 /// Why a process of the worker ends before its host does.
@@ -129,11 +130,23 @@ fn run_plan(
         Err(err) => return Ok(Some(Response::NotStarted(err))),
     };
     send(host, &Response::Started { pid: sandbox.pid() }, &[])?;
+    let mut watch = Watch::new(plan, sandbox.pid());
+    let mut exceeded = None;
     loop {
-        let [spoke, ended] = wait_readable(host.as_fd(), sandbox.pidfd());
+        // Once a bound is exceeded only the end is waited for.
+        let watching = watch.as_mut().filter(|_| exceeded.is_none());
+        let pause = watching.as_ref().map_or(-1, |watch| watch.pause_ms());
+        let [spoke, ended] = wait_readable_for(host.as_fd(), sandbox.pidfd(), pause);
         if ended {
             let (ending, usage) = sandbox.wait();
-            return Ok(Some(Response::Exited { ending, usage }));
+            let exceeded = exceeded.or_else(|| watch.as_mut()?.last_look());
+            return Ok(Some(Response::Exited { ending, usage, exceeded }));
+        }
+        if let Some(watch) = watching {
+            exceeded = watch.look();
+            if exceeded.is_some() {
+                sandbox.kill();
+            }
         }
         if spoke && !obey(host, run, &sandbox)? {
             // Dropping the sandbox kills it.

@@ -22,6 +22,7 @@ mod protocol;
 mod run;
 mod session;
 mod session_layers;
+mod watch;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize as SerializeDerive};
 
-use crate::sandbox::{Channel, Ending, FrameError, LaunchError, Plan, Usage};
+use crate::sandbox::{Channel, Ending, Exceeded, FrameError, LaunchError, Plan, Usage};
 use crate::worktree::layer::{BuildOptions, Built, CaptureOptions, Captured, LayerEntry};
 
 /// Grows with every change of a message: host and worker may be different executables.
@@ -64,7 +64,7 @@ pub(crate) enum Response {
     /// The sandbox could not be started.
     NotStarted(LaunchError),
     /// The sandbox is gone.
-    Exited { ending: Ending, usage: Usage },
+    Exited { ending: Ending, usage: Usage, exceeded: Option<Exceeded> },
     /// The layer is made.
     Built(Built),
     /// Some of what was captured; `Done` comes after the last.

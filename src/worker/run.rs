@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::protocol::{Request, Response, send};
 use super::session::{Line, SessionError};
-use crate::sandbox::{Ending, Usage};
+use crate::sandbox::{Ending, Exceeded, Usage};
 
 /// A sandbox under way. Dropping it before its end kills it and waits.
 #[derive(Debug)]
@@ -25,6 +25,8 @@ pub struct Exit {
     pub ending: Ending,
     /// What it has used, with everything it waited for.
     pub usage: Usage,
+    /// The bound for which it was killed, or was found to be over at its end.
+    pub exceeded: Option<Exceeded>,
     /// Time from the request to the answer, as the host saw it.
     pub duration: Duration,
 }
@@ -91,9 +93,9 @@ impl Running {
     fn finish(&mut self) -> Result<Exit, SessionError> {
         self.over = true;
         match self.line.receive()? {
-            Response::Exited { ending, usage } => {
+            Response::Exited { ending, usage, exceeded } => {
                 self.line.busy.store(false, Ordering::Release);
-                Ok(Exit { ending, usage, duration: self.began.elapsed() })
+                Ok(Exit { ending, usage, exceeded, duration: self.began.elapsed() })
             }
             _ => Err(SessionError::OutOfTurn),
         }

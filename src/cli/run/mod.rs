@@ -1,9 +1,10 @@
 //! `treebox run`: run a command on a state and move a branch to the result.
 //!
 //! `args.rs` is what can be typed, `plan.rs` what it means, `stdin.rs`, `signals.rs` and `passing.rs` connect the command
-//! with this process, `report.rs` tells what came of it.
+//! with this process, `report.rs` tells what came of it and `limits.rs` how limits were kept.
 
 mod args;
+mod limits;
 mod passing;
 mod plan;
 mod report;
@@ -46,6 +47,9 @@ pub(super) fn perform(args: Args, context: &mut Context) -> Result<Exit, Failure
         if outcome.reused {
             passing.write(Stream::Stdout, &outcome.stdout);
             passing.write(Stream::Stderr, &outcome.stderr);
+        }
+        if let Some(line) = limits::line(outcome) {
+            context.out.note(line);
         }
         context.out.note(report::line(&step, &target));
     }

@@ -55,6 +55,18 @@ fn command(args: &Args) -> Result<Command, Failure> {
     if let Some(bytes) = args.max_output {
         command = command.max_output(bytes);
     }
+    if let Some(bytes) = args.memory {
+        command = command.memory(bytes);
+    }
+    if let Some(count) = args.cpus {
+        command = command.cpus(count);
+    }
+    if let Some(count) = args.pids {
+        command = command.pids(count);
+    }
+    if let Some(bytes) = args.disk {
+        command = command.disk(bytes);
+    }
     if let Some(epoch) = args.epoch.map_or_else(source_date_epoch, |epoch| Ok(Some(epoch)))? {
         command = command.epoch(epoch);
     }
