@@ -87,7 +87,7 @@ impl Core {
         }
     }
 
-    fn layer_identity(&self) -> Result<String> {
+    pub(super) fn layer_identity(&self) -> Result<String> {
         let worker = self.worker()?;
         Ok(match worker.identity() {
             Identity::Single { uid, gid } => format!("single {uid} {gid}"),

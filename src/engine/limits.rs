@@ -5,7 +5,6 @@ use rustix::process::{Resource as Kernel, getrlimit};
 use super::error::{Error, Result};
 use crate::sandbox::cgroup::{self, Cgroup, Controller, Place};
 use crate::sandbox::{Exceeded, Plan, Resource, Rlimit, kernel_at_least};
-use crate::worker::Exit;
 
 /// What a command may use; `None` is no limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -28,6 +27,16 @@ pub enum LimitKind {
     Pids,
     /// What is written to the file system, in bytes.
     Disk,
+}
+
+impl LimitKind {
+    pub(super) fn of(exceeded: Exceeded) -> Self {
+        match exceeded {
+            Exceeded::Memory(_) => Self::Memory,
+            Exceeded::Tasks(_) => Self::Pids,
+            Exceeded::Written(_) => Self::Disk,
+        }
+    }
 }
 
 /// By what means a limit is kept.
@@ -147,18 +156,15 @@ impl Keeping {
     }
 
     /// The limit for which a run that is over was killed.
-    pub(super) fn killed_for(&self, exit: &Exit) -> Option<LimitKind> {
-        match exit.exceeded {
-            Some(Exceeded::Memory(_)) => Some(LimitKind::Memory),
-            Some(Exceeded::Tasks(_)) => Some(LimitKind::Pids),
-            Some(Exceeded::Written(_)) => Some(LimitKind::Disk),
-            None => self.cgroup.as_ref().is_some_and(Cgroup::out_of_memory).then_some(LimitKind::Memory),
-        }
+    pub(super) fn killed_for(&self, exceeded: Option<Exceeded>) -> Option<LimitKind> {
+        let by_cgroup =
+            || self.cgroup.as_ref().is_some_and(Cgroup::out_of_memory).then_some(LimitKind::Memory);
+        exceeded.map(LimitKind::of).or_else(by_cgroup)
     }
 
     /// The error of a run that wrote too much.
-    pub(super) fn over_disk(&self, exit: &Exit) -> Option<Error> {
-        let Some(Exceeded::Written(written_bytes)) = exit.exceeded else { return None };
+    pub(super) fn over_disk(&self, exceeded: Option<Exceeded>) -> Option<Error> {
+        let Some(Exceeded::Written(written_bytes)) = exceeded else { return None };
         let limit_bytes = self.limits.iter().find(|limit| limit.kind == LimitKind::Disk)?.value;
         Some(Error::OverDisk { limit_bytes, written_bytes })
     }

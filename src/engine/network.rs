@@ -1,58 +1,40 @@
 //! What a run sees of the network, and which resolver it asks for names.
 
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 
-use super::core::Core;
 use super::error::{Error, Result};
-use super::spec::Resolved;
 use crate::disk::Scratch;
-use crate::object::{LookupError, Network, Node, TreeId, TreePath, resolve};
-use crate::sandbox::{self, Mount, Plan, Uplink};
+use crate::object::Network;
+use crate::sandbox::{self, Uplink};
 
-/// Where a program looks for its resolver.
-const RESOLVER_FILE: &str = "/etc/resolv.conf";
+/// Where a program looks for its resolver, here as inside.
+pub(super) const RESOLVER_FILE: &str = "/etc/resolv.conf";
 
-impl Core {
-    /// Sets the plan's network, and shows a resolver file that fits it over the state's own. Nothing of that stays in the state.
-    pub(super) fn plan_network(&self, plan: &mut Plan, resolved: &Resolved, scratch: &Scratch) -> Result<()> {
+/// The network of a run, and the host file that is to be seen as its resolver file; what is there is the state's own otherwise.
+pub(super) struct RunNetwork {
+    pub(super) plan: sandbox::Network,
+    pub(super) resolver_file: Option<PathBuf>,
+}
+
+impl RunNetwork {
+    /// Finds what the network needs and writes the resolver file into the scratch directory of the run.
+    pub(super) fn prepare(network: Network, scratch: &Scratch) -> Result<Self> {
         let host_file = || std::fs::read_to_string(RESOLVER_FILE).unwrap_or_default();
-        let text = match resolved.spec.network {
-            Network::None => {
-                plan.network = sandbox::Network::None;
-                return Ok(());
-            }
-            Network::Host => {
-                plan.network = sandbox::Network::Host;
-                host_file()
-            }
+        let (plan, text) = match network {
+            Network::None => return Ok(Self { plan: sandbox::Network::None, resolver_file: None }),
+            Network::Host => (sandbox::Network::Host, host_file()),
             Network::Private => {
                 let uplink = find_uplink()?;
                 let text = private_resolvers(&host_file(), uplink.resolver());
-                plan.network = sandbox::Network::Private(uplink);
-                text
+                (sandbox::Network::Private(uplink), text)
             }
         };
-        if !self.has_file(resolved.base, RESOLVER_FILE)? {
-            return Ok(());
-        }
-        let source = scratch.path().join("resolv.conf");
-        std::fs::write(&source, text).map_err(|error| Error::disk("write", &source, error))?;
-        plan.mounts.push(Mount::Bind {
-            source,
-            target: Path::new(RESOLVER_FILE).to_owned(),
-            read_only: false,
-        });
-        Ok(())
-    }
-
-    /// Whether a path of a tree leads to a regular file.
-    fn has_file(&self, tree: TreeId, path: &str) -> Result<bool> {
-        let path = TreePath::parse(path.as_bytes()).map_err(|error| Error::invalid(error.to_string()))?;
-        match resolve(&self.store, &self.store.root(&tree)?, &path, true) {
-            Ok((_, entry)) => Ok(matches!(entry.node, Node::File { .. })),
-            Err(LookupError::Source(error)) => Err(error.into()),
-            Err(_) => Ok(false),
-        }
+        let path = scratch.path().join("resolv.conf");
+        let written = std::fs::write(&path, text)
+            .and_then(|()| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)));
+        written.map_err(|error| Error::disk("write", &path, error))?;
+        Ok(Self { plan, resolver_file: Some(path) })
     }
 }
 

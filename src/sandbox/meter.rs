@@ -122,10 +122,12 @@ pub struct Census {
     pub tasks: u64,
 }
 
-/// Finds everything below a sandbox's init; every process of a pid namespace is. What ends meanwhile is passed over.
-pub fn census(init: i32) -> Census {
+/// Finds everything in a sandbox: what is below its init, and what has joined it with what is below that. What ends meanwhile is
+/// passed over.
+pub fn census(init: i32, joined: impl Iterator<Item = i32>) -> Census {
     let mut census = Census::default();
     let mut todo = children(init, &mut 0);
+    todo.extend(joined);
     while let Some(pid) = todo.pop() {
         census.pids.push(pid);
         todo.extend(children(pid, &mut census.tasks));
@@ -221,7 +223,7 @@ mod tests {
     fn the_children_of_this_process_are_found_with_their_memory() {
         let mut child = std::process::Command::new("sleep").arg("30").spawn().unwrap();
         let pid = child.id() as i32;
-        let census = census(std::process::id() as i32);
+        let census = census(std::process::id() as i32, std::iter::empty());
         let memory = memory(&[pid], 0);
         child.kill().unwrap();
         child.wait().unwrap();

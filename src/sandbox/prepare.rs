@@ -101,13 +101,32 @@ pub enum PlanError {
 /// Builds the steps of a plan under the id maps that the sandbox will have.
 pub(crate) fn prepare(plan: &Plan, map: &IdMap) -> Result<Vec<Step>, PlanError> {
     check_ids(plan, map)?;
+    let mut steps = scene(plan, map)?;
+    steps.push(Step::Fork);
+    payload(plan, map, &mut steps)?;
+    Ok(steps)
+}
+
+/// The steps of a sandbox that waits for commands. What the plan says about a payload does not count.
+pub(crate) fn prepare_idle(plan: &Plan, map: &IdMap) -> Result<Vec<Step>, PlanError> {
+    let mut steps = scene(plan, map)?;
+    steps.push(Step::Idle);
+    Ok(steps)
+}
+
+/// The steps of one command in a sandbox that is there. Of the plan only what it says about the payload counts; from the join on
+/// they are those of [`prepare`], so that a command is sealed in the same way.
+pub(crate) fn prepare_joining(plan: &Plan, map: &IdMap) -> Result<Vec<Step>, PlanError> {
+    check_ids(plan, map)?;
+    let mut steps = vec![Step::OwnKeyring, Step::Join];
+    seal(plan, &mut steps);
+    payload(plan, map, &mut steps)?;
+    Ok(steps)
+}
+
+/// The steps of init until its root is in place.
+fn scene(plan: &Plan, map: &IdMap) -> Result<Vec<Step>, PlanError> {
     let mut steps = vec![Step::AwaitMaps, Step::PrivateMounts, Step::OwnKeyring];
-    if plan.bounds.cgroup.is_some() {
-        steps.push(Step::OwnCgroup);
-    }
-    if let Some(count) = plan.bounds.processors {
-        steps.push(Step::Processors(count));
-    }
     if !plan.hostname.is_empty() {
         if plan.hostname.len() > MAX_HOSTNAME_BYTES {
             return Err(PlanError::Hostname { bytes: plan.hostname.len() });
@@ -127,9 +146,15 @@ pub(crate) fn prepare(plan: &Plan, map: &IdMap) -> Result<Vec<Step>, PlanError> 
     for mount in &plan.mounts {
         steps.push(extra_mount(mount)?);
     }
-    steps.extend([Step::Pivot, Step::Fork]);
-    payload(plan, map, &mut steps)?;
+    // Sealed before there is a payload, so that init and everything after it is.
+    steps.push(Step::Pivot);
+    seal(plan, &mut steps);
     Ok(steps)
+}
+
+/// What no process of a sandbox may do from here on.
+fn seal(plan: &Plan, steps: &mut Vec<Step>) {
+    steps.extend([Step::NoNewPrivileges, Step::Seal(plan.allow.clone())]);
 }
 
 /// The steps that build /dev.
@@ -147,13 +172,19 @@ pub(crate) fn device_steps(tty_group: bool) -> Vec<Step> {
 /// The steps after the fork. Their order is that of what each still needs: limits and groups need privileges, the
 /// bounding set needs CAP_SETPCAP, the user id takes them all away.
 fn payload(plan: &Plan, map: &IdMap, steps: &mut Vec<Step>) -> Result<(), PlanError> {
+    if let Some(size) = plan.terminal {
+        steps.push(Step::Terminal { size, owner: plan.uid });
+    }
     steps.push(Step::Streams { owner: plan.uid });
-    steps.push(Step::NewSession { tty: plan.tty });
+    steps.push(Step::NewSession { tty: plan.terminal.is_some() });
     if !plan.rlimits.iter().any(|limit| limit.resource == Resource::Core) {
         steps.push(Step::Limit { resource: Resource::Core, soft: 0, hard: 0 });
     }
     for limit in &plan.rlimits {
         steps.push(Step::Limit { resource: limit.resource, soft: limit.soft, hard: limit.hard });
+    }
+    if let Some(count) = plan.bounds.processors {
+        steps.push(Step::Processors(count));
     }
     steps.push(Step::Umask(plan.umask & 0o777));
     steps.push(Step::WorkDir(c_string("the working directory", &plan.cwd)?));
@@ -162,7 +193,7 @@ fn payload(plan: &Plan, map: &IdMap, steps: &mut Vec<Step>) -> Result<(), PlanEr
         steps.push(Step::Groups(plan.groups.clone()));
     }
     steps.extend([Step::Gid(plan.gid), Step::Uid(plan.uid)]);
-    steps.extend([Step::Capabilities { root: plan.uid == 0 }, Step::NoNewPrivileges, Step::DefaultSignals]);
+    steps.extend([Step::Capabilities { root: plan.uid == 0 }, Step::DefaultSignals]);
     steps.push(Step::Exec(program(plan)?));
     Ok(())
 }
@@ -272,15 +303,34 @@ fn escape_option(name: &OsStr) -> Vec<u8> {
 
 fn extra_mount(mount: &Mount) -> Result<Step, PlanError> {
     Ok(match mount {
-        Mount::Bind { source, target, read_only } => Step::Bind {
+        Mount::Bind { source, found, target, read_only } => Step::Bind {
             source: absolute("the source of a bind mount", source)?,
+            found: *found,
             target: absolute("the target of a bind mount", target)?,
             read_only: *read_only,
         },
-        Mount::Tmpfs { target, size_bytes } => Step::Tmpfs {
+        Mount::Tmpfs { target, size_bytes, mode, read_only } => Step::Tmpfs {
             target: absolute("the target of a tmpfs", target)?,
             size: fixed(&size_bytes.to_string()),
+            mode: fixed(&format!("{:o}", mode & 0o7777)),
+            read_only: *read_only,
         },
+        Mount::Secret { target, content, mode, uid, gid } => Step::Secret {
+            target: absolute("the target of a secret", target)?,
+            content: content.clone(),
+            mode: mode & 0o777,
+            uid: *uid,
+            gid: *gid,
+        },
+        Mount::Point { target, directory } => {
+            let parent = target.parent().unwrap_or(Path::new("/"));
+            let name = target.file_name().unwrap_or_default();
+            Step::Point {
+                parent: absolute("a mount point", parent)?,
+                name: c_string("a mount point", name.as_bytes())?,
+                directory: *directory,
+            }
+        }
     })
 }
 
@@ -366,7 +416,8 @@ mod tests {
         let text = plan().to_string();
         let position = |needle: &str| text.find(needle).unwrap_or_else(|| panic!("{needle} not in\n{text}"));
         assert!(position("mount /proc") < position("make the new root the root"));
-        assert!(position("become user") < position("refuse new privileges"));
+        assert!(position("make the new root the root") < position("refuse dangerous system calls"));
+        assert!(position("refuse dangerous system calls") < position("create the payload"));
         assert!(position("execute ls") > position("drop capabilities"));
     }
 

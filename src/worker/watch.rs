@@ -26,7 +26,6 @@ const REST: u32 = 50;
 /// Watches one run.
 pub(super) struct Watch {
     bounds: Bounds,
-    init: i32,
     next_sample: Instant,
     disk: Option<Disk>,
 }
@@ -47,28 +46,28 @@ struct Disk {
 }
 
 impl Watch {
-    /// A watch over the sandbox of that init; `None` when nothing has to be looked after.
-    pub(super) fn new(plan: &Plan, init: i32) -> Option<Self> {
+    /// A watch over the sandbox of that plan; `None` when nothing has to be looked after.
+    pub(super) fn new(plan: &Plan) -> Option<Self> {
         let bounds = plan.bounds.clone();
         let disk = bounds.written_bytes.zip(upper(plan)).and_then(|(cap, upper)| Disk::new(cap, upper));
         let watched = disk.is_some() || bounds.memory_bytes.is_some() || bounds.tasks.is_some();
         let now = Instant::now();
-        watched.then_some(Self { bounds, init, next_sample: now, disk })
+        watched.then_some(Self { bounds, next_sample: now, disk })
     }
 
-    /// How long nothing has to be looked at, in whole milliseconds rounded up.
-    pub(super) fn pause_ms(&self) -> i32 {
+    /// How long nothing has to be looked at; `None` is for ever.
+    pub(super) fn pause(&self) -> Option<Duration> {
         let sampled = self.samples().then_some(self.next_sample);
-        let next = sampled.into_iter().chain(self.disk.as_ref().map(|disk| disk.next_glance)).min();
-        let left = next.map(|next| next.saturating_duration_since(Instant::now()));
-        left.map_or(-1, |left| i32::try_from(left.as_micros().div_ceil(1000)).unwrap_or(i32::MAX))
+        let next = sampled.into_iter().chain(self.disk.as_ref().map(|disk| disk.next_glance)).min()?;
+        // Rounded up to what poll knows, so that nobody wakes up too early for anything.
+        Some(next.saturating_duration_since(Instant::now()) + Duration::from_micros(999))
     }
 
-    /// Looks where it is time, and says what is over its bound.
-    pub(super) fn look(&mut self) -> Option<Exceeded> {
+    /// Looks where it is time, and says what is over its bound. `joined` are the processes beside init that have no parent inside.
+    pub(super) fn look(&mut self, init: i32, joined: impl Iterator<Item = i32>) -> Option<Exceeded> {
         let now = Instant::now();
         if self.samples() && now >= self.next_sample {
-            let found = self.sample();
+            let found = self.sample(init, joined);
             self.next_sample = now + SAMPLE.max(now.elapsed() * REST);
             if found.is_some() {
                 return found;
@@ -87,8 +86,8 @@ impl Watch {
         self.bounds.memory_bytes.is_some() || self.bounds.tasks.is_some()
     }
 
-    fn sample(&self) -> Option<Exceeded> {
-        let census = meter::census(self.init);
+    fn sample(&self, init: i32, joined: impl Iterator<Item = i32>) -> Option<Exceeded> {
+        let census = meter::census(init, joined);
         if self.bounds.tasks.is_some_and(|most| census.tasks > most) {
             return Some(Exceeded::Tasks(census.tasks));
         }
