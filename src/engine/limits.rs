@@ -78,7 +78,7 @@ const OWN_TASKS: u64 = 1;
 
 /// A single process may ask for so many times the memory of the whole sandbox before its requests fail. What is asked for and never used,
 /// such as the stacks of threads, is not memory in use, but a request beyond all measure should fail and not kill.
-const SLACK: u64 = 2;
+const SLACK: u64 = 4;
 
 impl Keeping {
     /// Finds the best means for every limit and enters them in the plan.
