@@ -147,10 +147,7 @@ fn arguments_behind_the_command_are_its_own() {
 fn options_of_later_versions_are_refused_in_one_line() {
     let env = TestEnv::new();
     for option in [
-        &["-t"][..],
-        &["-it"],
-        &["--tty"],
-        &["--mount", "type=tmpfs,dst=/x"],
+        &["--mount", "type=tmpfs,dst=/x"][..],
         &["--memory", "1g"],
         &["--cpus", "2"],
         &["--pids", "10"],
