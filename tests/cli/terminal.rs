@@ -263,7 +263,7 @@ fn nothing_runs_on_when_treebox_is_killed() {
         let lines = lines.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
         lines.filter(|line| line.starts_with(b"sleep\x001031\0")).count()
     };
-    let script = "setsid sleep 1031 & sleep 1031";
+    let script = "(trap '' HUP; exec sleep 1031) & sleep 1031";
     let mut session = Session::start(&env, &["shell", "host", "--", "sh", "-c", script]);
     wait_until("both run", || running() == 2);
     wait_until("it is raw", || session.is_raw());
