@@ -19,6 +19,7 @@ mod images;
 mod layers;
 mod live;
 mod log;
+mod mounts;
 mod naming;
 mod open;
 mod outcome;
@@ -44,6 +45,7 @@ pub use command::{Command, DEFAULT_MAX_OUTPUT_BYTES, Reuse, Stdin};
 pub use error::{Error, ErrorKind, Result};
 pub use face::{Branch, Engine, Live, Prepared, Process, Running, State};
 pub use live::Killer;
+pub use mounts::{DEFAULT_TMPFS_BYTES, MAX_SECRET_BYTES, Mount, SecretSource, Sharing};
 pub use open::SandboxOptions;
 pub use outcome::{ChangeCounts, Exited, Finished, Outcome, Resources};
 pub use types::{

@@ -40,7 +40,7 @@ pub struct Plan {
     pub network: Network,
     /// Mounts on top of the root, done in this order; every mount point must exist.
     pub mounts: Vec<Mount>,
-    /// Resource limits. Core dumps are off unless a limit for them is given here.
+    /// Resource limits. What is not named here has the default of [`DEFAULT_LIMITS`](super::DEFAULT_LIMITS).
     pub rlimits: Vec<Rlimit>,
     /// A terminal of the sandbox's own, of this size, takes the place of the standard streams.
     pub terminal: Option<TerminalSize>,
@@ -192,6 +192,19 @@ pub enum Mount {
     },
 }
 
+impl Mount {
+    /// The same at another path inside.
+    pub fn aimed_at(mut self, path: PathBuf) -> Self {
+        match &mut self {
+            Self::Bind { target, .. }
+            | Self::Tmpfs { target, .. }
+            | Self::Secret { target, .. }
+            | Self::Point { target, .. } => *target = path,
+        }
+        self
+    }
+}
+
 /// Which file something is, however its name changes while it exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileIdentity {
@@ -245,8 +258,10 @@ pub enum Resource {
     FileSize,
     LockedMemory,
     MessageQueue,
+    Niceness,
     OpenFiles,
     Processes,
+    RealTimePriority,
     Stack,
 }
 

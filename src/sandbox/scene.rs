@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, OpenTreeFlags};
 
 use super::fault::{Aspect, During, Fault};
+use super::kernel;
 use super::plan::FileIdentity;
 use super::step::{Exercise, OverlayLayers};
 use super::sys;
@@ -22,6 +23,8 @@ use super::sys;
 pub(crate) struct Scene {
     root: Option<OwnedFd>,
     dev: Option<OwnedFd>,
+    /// Whether /sys shows the host's, with whatever is mounted there.
+    host_sys: bool,
     /// An empty read-only file system, attached once and cloned for every other directory it covers.
     empty: Option<OwnedFd>,
 }
@@ -92,12 +95,39 @@ impl Scene {
         match file_system(c"sysfs", &[], HARMLESS.union(MountAttrFlags::MOUNT_ATTR_RDONLY)) {
             Ok(mount) => attach(&mount, &point).during(Aspect::Attach),
             // Refused where the visible one is covered in parts, as inside containers. Few programs need it.
-            Err(_) => bind_host_sys(&point),
+            Err(_) => self.bind_host_sys(&point),
         }
     }
 
+    fn bind_host_sys(&mut self, point: &OwnedFd) -> Result<(), Fault> {
+        let Ok(mount) = clone_tree(c"/sys") else { return Ok(()) };
+        let attributes = HARMLESS.union(MountAttrFlags::MOUNT_ATTR_RDONLY);
+        // Without the flag it must not be shown at all.
+        if sys::mount_setattr(mount.as_fd(), attributes.bits().into()).is_err() {
+            return Ok(());
+        }
+        self.host_sys = true;
+        attach(&mount, point).during(Aspect::Attach)
+    }
+
     pub(crate) fn host_sys(&mut self) -> Result<(), Fault> {
-        bind_host_sys(&self.fixed_point(c"sys", OFlags::DIRECTORY)?)
+        let point = self.fixed_point(c"sys", OFlags::DIRECTORY)?;
+        self.bind_host_sys(&point)
+    }
+
+    pub(crate) fn mask_of_host(&mut self, path: &CStr) -> Result<(), Fault> {
+        if self.host_sys { self.mask(path) } else { Ok(()) }
+    }
+
+    /// Before Linux 6.14 there is one limit for the whole machine, which real root could change here: then it is left alone.
+    pub(crate) fn bound_process_ids(&self, most: u32) -> Result<(), Fault> {
+        if !kernel::process_ids_are_per_namespace() {
+            return Ok(());
+        }
+        let mut text = [0; 10];
+        // One that is lower already, or refused by a filter around this program, stays as it is.
+        let _ = sys::write_to(self.root()?, c"proc/sys/kernel/pid_max", decimal(most, &mut text));
+        Ok(())
     }
 
     pub(crate) fn mask(&mut self, path: &CStr) -> Result<(), Fault> {
@@ -405,17 +435,29 @@ fn device(host: &CStr, major: u32, minor: u32) -> Result<OwnedFd, Fault> {
     let is_device = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
         && rustix::fs::major(stat.st_rdev) == major
         && rustix::fs::minor(stat.st_rdev) == minor;
-    if is_device { Ok(tree) } else { Err(Fault::new(Aspect::Check, Errno::NODEV)) }
+    if !is_device {
+        return Err(Fault::new(Aspect::Check, Errno::NODEV));
+    }
+    // The inode is the host's: real root could change its mode and owner for everybody. Reading and writing a device is
+    // no change of its file system.
+    let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY
+        | MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    sys::mount_setattr(tree.as_fd(), attributes.bits().into()).during(Aspect::Source)?;
+    Ok(tree)
 }
 
-fn bind_host_sys(point: &OwnedFd) -> Result<(), Fault> {
-    let Ok(mount) = clone_tree(c"/sys") else { return Ok(()) };
-    let attributes = HARMLESS.union(MountAttrFlags::MOUNT_ATTR_RDONLY);
-    // Without the flag it must not be shown at all.
-    if sys::mount_setattr(mount.as_fd(), attributes.bits().into()).is_err() {
-        return Ok(());
+/// A number as text, without allocating.
+fn decimal(mut number: u32, text: &mut [u8; 10]) -> &[u8] {
+    let mut at = text.len();
+    loop {
+        at -= 1;
+        text[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 || at == 0 {
+            return &text[at..];
+        }
     }
-    attach(&mount, point).during(Aspect::Attach)
 }
 
 fn attach(mount: &OwnedFd, point: &OwnedFd) -> Result<(), Errno> {

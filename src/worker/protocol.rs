@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize as SerializeDerive};
 
 use crate::sandbox::{Channel, Ending, FrameError, LaunchError, Plan, Usage};
 use crate::worktree::layer::{BuildOptions, Built, CaptureOptions, Captured, LayerEntry};
+use crate::worktree::leak::Leak;
 
 /// Grows with every change of a message: host and worker may be different executables.
 pub(crate) const PROTOCOL: u32 = 3;
@@ -73,6 +74,8 @@ pub(crate) enum Response {
     Built(Built),
     /// Some of what was captured; `Done` comes after the last.
     Captured(Vec<Captured>),
+    /// Some of the secrets that are in what was captured.
+    Leaks(Vec<Leak>),
     /// The layers are joined; the new one has so many entries.
     Merged { entries: u64 },
     /// The request was carried out.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::protocol::{ENTRIES_PER_MESSAGE, Request, Response, send};
 use super::session::{Session, SessionError};
-use crate::worktree::layer::{BuildOptions, Built, CaptureOptions, Captured, LayerEntry};
+use crate::worktree::layer::{BuildOptions, Built, Capture, CaptureOptions, LayerEntry};
 
 /// A layer that is being made; entries are sent as they are given.
 #[derive(Debug)]
@@ -53,14 +53,15 @@ impl Session {
     }
 
     /// Reads the upper directory of a run that is over and puts new bytes where the options say.
-    pub fn capture(&self, options: CaptureOptions) -> Result<Vec<Captured>, SessionError> {
+    pub fn capture(&self, options: CaptureOptions) -> Result<Capture, SessionError> {
         let _claim = self.claim()?;
         send(&self.line.channel, &Request::Capture(options), &[])?;
-        let mut captured = Vec::new();
+        let mut capture = Capture::default();
         loop {
             match self.line.answer()? {
-                Response::Captured(some) => captured.extend(some),
-                Response::Done => return Ok(captured),
+                Response::Captured(some) => capture.entries.extend(some),
+                Response::Leaks(some) => capture.leaks.extend(some),
+                Response::Done => return Ok(capture),
                 other => return Err(unexpected(other)),
             }
         }

@@ -100,6 +100,9 @@ pub(in crate::cli) fn shared(args: &Shared, mut command: Command) -> Result<Comm
         });
     }
     let network = if args.network == NetworkChoice::Host { Network::Host } else { Network::None };
+    let mounts = [&args.mount, &args.volume, &args.tmpfs, &args.secret];
+    let mounts = mounts.into_iter().flatten().flatten();
+    let command = mounts.fold(command, |command, mount| command.mount((**mount).clone()));
     let command = args.copy.iter().fold(command, |command, pair| command.copy(&pair.source, &pair.dest));
     Ok(command
         .network(network)
