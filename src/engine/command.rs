@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::mounts::Mount;
 use crate::object::{Feature, Network, Program};
 
 /// When a remembered run is used instead of running.
@@ -54,6 +55,7 @@ pub struct Command {
     pub(super) stdin: Stdin,
     pub(super) network: Network,
     pub(super) injected: Vec<(PathBuf, String)>,
+    pub(super) mounts: Vec<Mount>,
     pub(super) read_only: bool,
     pub(super) epoch: Option<i64>,
     pub(super) keep_env: bool,
@@ -77,6 +79,7 @@ impl Command {
             stdin: Stdin::Empty,
             network: Network::None,
             injected: Vec::new(),
+            mounts: Vec::new(),
             read_only: false,
             epoch: None,
             keep_env: false,
@@ -167,6 +170,12 @@ impl Command {
     /// Allows something that a sandbox refuses otherwise; `SECURITY.md` says what each opens.
     pub fn allow(mut self, feature: Feature) -> Self {
         self.allow.insert(feature);
+        self
+    }
+
+    /// Shows something besides the state: a host directory, memory, a cache, a secret.
+    pub fn mount(mut self, mount: Mount) -> Self {
+        self.mounts.push(mount);
         self
     }
 

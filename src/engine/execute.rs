@@ -1,9 +1,9 @@
 //! One execution: from layers and a plan to an exit status, and from an upper directory to a state.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -13,20 +13,22 @@ use std::time::{Duration, Instant};
 use super::command::{Command, Stdin};
 use super::core::{Core, mapped_ids, now_ms};
 use super::error::{Error, Result};
-use super::layers::Stack;
+use super::layers::{Stack, make_layer};
+use super::mounts::RunMounts;
 use super::outcome::{Outcome, Resources};
 use super::spec::Resolved;
 use super::state::{Origin, State};
 use super::types::{Sink, Stream};
 use crate::disk::Scratch;
 use crate::index::{MAX_INLINE_OUTPUT_BYTES, OutputRecord, Run, Usage};
-use crate::object::{self, Draft, Feature, Network, StateId, TreeId};
+use crate::object::{self, Draft, Feature, Network, NewNode, StateId, TreeId, TreePath};
 use crate::sandbox::{Ending, Plan, Rootfs, Upper};
 use crate::store::Batch;
 use crate::worker::{Exit, Killer, Session, SessionError};
 use crate::worktree::layer::{
-    Applied, BuildOptions, CaptureOptions, IdRange, LayerBuilder, LayerEntry, LayerNode, apply,
+    Applied, BuildOptions, CaptureOptions, Captured, CapturedNode, IdRange, LayerEntry, LayerNode, apply,
 };
+use crate::worktree::leak::{Leak, LeakPart};
 
 const PIPE_READ_BYTES: usize = 64 * 1024;
 
@@ -38,6 +40,7 @@ pub(super) struct Execution {
     disposable: bool,
     timeout: Option<Duration>,
     stack: Stack,
+    mounts: RunMounts,
     session: Option<Session>,
     killer: Killer,
     pid: i32,
@@ -62,11 +65,12 @@ struct RunDirs {
     all: PathBuf,
     upper: PathBuf,
     work: PathBuf,
+    stubs: PathBuf,
 }
 
 fn run_dirs(scratch: &Scratch) -> RunDirs {
     let all = scratch.path().join("run");
-    RunDirs { upper: all.join("upper"), work: all.join("work"), all }
+    RunDirs { upper: all.join("upper"), work: all.join("work"), stubs: all.join("stubs"), all }
 }
 
 impl Core {
@@ -96,7 +100,21 @@ impl Core {
             stack = self.stack(&session, resolved.base, Some(parent.value.root))?;
         }
         let scratch = Scratch::new(&self.layout().tmp())?;
-        let plan = self.plan(&session, &resolved, &stack, &scratch)?;
+        let asked = Instant::now();
+        let prepared = self.open_mounts(&session, &resolved, command.timeout).and_then(|mounts| {
+            let plan = self.plan(&session, &resolved, &stack, &scratch, &mounts)?;
+            Ok((mounts, plan))
+        });
+        let (mounts, plan) = match prepared {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                let _ = clear(&session, &run_dirs(&scratch));
+                self.release(session);
+                return Err(error);
+            }
+        };
+        // Waiting for a cache is part of the time that a command has.
+        let timeout = command.timeout.map(|limit| limit.saturating_sub(asked.elapsed()));
         let (stdin, stdin_writer) = self.stdin(command, &scratch)?;
         let (stdout, stdout_writer) = pipe()?;
         let (stderr, stderr_writer) = pipe()?;
@@ -124,8 +142,9 @@ impl Core {
             parent: parent.clone(),
             resolved,
             disposable: command.disposable,
-            timeout: command.timeout,
+            timeout,
             stack,
+            mounts,
             session: Some(session),
             killer,
             pid,
@@ -139,13 +158,24 @@ impl Core {
         Ok((execution, stdin_writer))
     }
 
-    fn plan(&self, session: &Session, resolved: &Resolved, stack: &Stack, scratch: &Scratch) -> Result<Plan> {
+    fn plan(
+        &self,
+        session: &Session,
+        resolved: &Resolved,
+        stack: &Stack,
+        scratch: &Scratch,
+        mounts: &RunMounts,
+    ) -> Result<Plan> {
         let dirs = run_dirs(scratch);
         let mut lowers = self.lower_paths(stack);
         let options = self.build_options(self.worker()?.identity());
         let data_lower = options.redirects.then(|| options.objects.clone());
-        self.make_upper(session, resolved, &dirs, options)?;
-        lowers.splice(0..0, self.make_stubs(resolved, &dirs)?);
+        self.make_upper(session, resolved, &dirs, options.clone())?;
+        let stubs = self.with_hidden(&resolved.base, &mounts.stubs.layer)?;
+        if !stubs.is_empty() {
+            make_layer(session, &dirs.stubs, &stubs, options)?;
+            lowers.insert(0, dirs.stubs);
+        }
         let upper = if resolved.spec.read_only {
             // Without an upper directory an overlay needs a second lower: the empty one that would have been the upper.
             lowers.insert(0, dirs.upper);
@@ -163,6 +193,7 @@ impl Core {
         plan.groups.clone_from(&spec.groups);
         plan.umask = u32::from(spec.umask);
         plan.allow = spec.allow.iter().map(|feature| sandbox_feature(*feature)).collect();
+        plan.mounts.clone_from(&mounts.plan);
         plan.network = match spec.network {
             Network::None => crate::sandbox::Network::None,
             Network::Host => crate::sandbox::Network::Host,
@@ -189,33 +220,9 @@ impl Core {
         make(&dirs.all)?;
         make(&dirs.work)?;
         let root = self.store.root(&resolved.base)?;
-        let plain = root.meta.uid == 0 && root.meta.gid == 0 && root.meta.xattrs.is_empty();
         let entry =
             LayerEntry { path: Vec::new(), meta: root.meta, node: LayerNode::Directory { opaque: false } };
-        if plain {
-            // Root inside is the caller outside, who needs no worker for this.
-            make(&dirs.upper)?;
-            let mut builder = LayerBuilder::new(&dirs.upper, BuildOptions { mapped_ids: 1, ..options })?;
-            builder.add(&entry)?;
-            builder.finish()?;
-        } else {
-            session.build_layer::<Error>(&dirs.upper, options, |upload| Ok(upload.add(entry)?))?;
-        }
-        Ok(())
-    }
-
-    /// A layer of directories that hide what is no directory where one is mounted on.
-    fn make_stubs(&self, resolved: &Resolved, dirs: &RunDirs) -> Result<Option<PathBuf>> {
-        let names = self.hidden_mount_points(&resolved.base)?;
-        if names.is_empty() {
-            return Ok(None);
-        }
-        let stubs = dirs.all.join("stubs");
-        for name in names {
-            let dir = stubs.join(std::ffi::OsStr::from_bytes(name));
-            std::fs::create_dir_all(&dir).map_err(|error| Error::disk("create directory", &dir, error))?;
-        }
-        Ok(Some(stubs))
+        make_layer(session, &dirs.upper, &[entry], options)
     }
 
     fn stdin(&self, command: &Command, scratch: &Scratch) -> Result<(OwnedFd, Option<File>)> {
@@ -319,12 +326,27 @@ impl Execution {
             changes: Default::default(),
         };
         let session = self.session.take().expect("only finish() takes it");
+        self.forget_key_of_changed_sources();
+        outcome.key = self.resolved.key;
         let kept = if self.disposable { Ok(()) } else { self.keep(&session, &mut outcome) };
         let cleared = clear(&session, &run_dirs(&self.scratch));
         self.core.release(session);
         kept?;
         cleared?;
         Ok(outcome)
+    }
+
+    /// Takes the key away when a mounted source is not what was hashed: the result is kept, and nothing will ask for it by that key.
+    fn forget_key_of_changed_sources(&mut self) {
+        if self.disposable || self.resolved.key.is_none() {
+            return;
+        }
+        if let Some(path) = self.resolved.mounts.iter().find_map(|mount| mount.changed_source()) {
+            let path = path.display();
+            self.core
+                .notice(&format!("{path} changed during the run: its result is kept and not remembered"));
+            self.resolved.key = None;
+        }
     }
 
     /// Turns the upper directory into a state and remembers the run.
@@ -338,6 +360,9 @@ impl Execution {
             applied = Some(self.capture(session, &mut batch, &mut tree)?);
             dirty = tree != self.resolved.base;
         }
+        let cut = outcome.truncated;
+        self.mounts.secrets.mask(&mut outcome.stdout, cut);
+        self.mounts.secrets.mask(&mut outcome.stderr, cut);
         let value = object::State { root: tree, config: self.resolved.config.clone() };
         let mut id = value.id();
         outcome.changed = id != self.parent.id;
@@ -377,20 +402,29 @@ impl Execution {
     fn capture(&self, session: &Session, batch: &mut Batch<'_>, tree: &mut TreeId) -> Result<Applied> {
         let core = &self.core;
         let worker = core.worker()?;
-        let captured = session.capture(CaptureOptions {
+        let secrets = &self.mounts.secrets;
+        let capture = session.capture(CaptureOptions {
             upper: run_dirs(&self.scratch).upper,
             objects: core.layout().objects(),
             scratch: batch.scratch().to_owned(),
+            secrets: secrets.needles().clone(),
         })?;
+        let mut captured = capture.entries;
         for entry in &captured {
-            if let crate::worktree::layer::CapturedNode::File { blob, placed: true, .. } = &entry.node {
+            if let CapturedNode::File { blob, placed: true, .. } = &entry.node {
                 batch.note_placed(*blob);
             }
         }
         let root = core.store.root(tree)?;
         let mut draft = Draft::from_root(&core.store, *tree, root);
-        let ids = IdRange { mapped: mapped_ids(worker.identity()) };
-        let applied = apply(&mut draft, &captured, ids, self.resolved.spec.epoch)?;
+        let leaks = new_leaks(&mut draft, &captured, capture.leaks)?;
+        if !leaks.is_empty() {
+            return Err(secrets.refusal(&leaks));
+        }
+        let mapped = mapped_ids(worker.identity());
+        let forgiven = self.mounts.stubs.forgive(&mut captured, mapped > 1);
+        let mut applied = apply(&mut draft, &captured, IdRange { mapped }, self.resolved.spec.epoch)?;
+        applied.upper_is_exact &= !forgiven;
         (*tree, _) = draft.finish(batch)?;
         Ok(applied)
     }
@@ -466,6 +500,34 @@ fn sandbox_feature(feature: Feature) -> crate::sandbox::Feature {
         Feature::Keyring => crate::sandbox::Feature::Keyring,
         Feature::Socketcall => crate::sandbox::Feature::Socketcall,
     }
+}
+
+/// The leaks without those in files that are as the parent has them: those bytes were there before, and were only copied up.
+fn new_leaks(draft: &mut Draft<'_>, captured: &[Captured], leaks: Vec<Leak>) -> Result<Vec<Leak>> {
+    let mut new = Vec::new();
+    if leaks.is_empty() {
+        return Ok(new);
+    }
+    let nodes: HashMap<&[u8], &CapturedNode> =
+        captured.iter().map(|entry| (entry.path.as_slice(), &entry.node)).collect();
+    for leak in leaks {
+        let before = match TreePath::parse(&leak.path) {
+            Ok(path) => draft.leaf(&path)?.map(|(_, node)| node.clone()),
+            Err(_) => None,
+        };
+        let same = match (leak.part, nodes.get(leak.path.as_slice()), before) {
+            (
+                LeakPart::Content,
+                Some(CapturedNode::File { blob, .. }),
+                Some(NewNode::File { blob: old, .. }),
+            ) => *blob == old,
+            _ => false,
+        };
+        if !same {
+            new.push(leak);
+        }
+    }
+    Ok(new)
 }
 
 /// Removes what a run left and nobody keeps. What belongs to mapped ids only the worker can remove.

@@ -18,6 +18,7 @@ mod images;
 mod layers;
 mod live;
 mod log;
+mod mounts;
 mod naming;
 mod outcome;
 mod prepared;
@@ -42,6 +43,7 @@ pub use command::{Command, DEFAULT_MAX_OUTPUT_BYTES, Reuse, Stdin};
 pub use error::{Error, ErrorKind, Result};
 pub use face::{Branch, Engine, Prepared, Running, State};
 pub use live::Killer;
+pub use mounts::{DEFAULT_TMPFS_BYTES, MAX_SECRET_BYTES, Mount, SecretSource, Sharing};
 pub use outcome::{ChangeCounts, Outcome, Resources};
 pub use types::{
     Change, ChangeKind, CommitDetail, CommitInfo, Committed, CopySource, EngineOptions, Finding, Head, Image,

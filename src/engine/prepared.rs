@@ -34,6 +34,11 @@ impl Prepared {
             return Err(Error::invalid("a command with piped input cannot be prepared: use State::spawn"));
         }
         let resolved = state.core.resolve_command(state, command)?;
+        if resolved.key.is_none() {
+            return Err(Error::invalid(
+                "a command with a writable bind mount, or a disposable one with any, has no key to prepare: use State::run",
+            ));
+        }
         Ok(Self { state: state.clone(), command: Arc::new(command.clone()), resolved: Arc::new(resolved) })
     }
 

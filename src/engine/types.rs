@@ -19,6 +19,17 @@ pub struct EngineOptions {
     pub(super) worker: Option<PathBuf>,
     pub(super) identity: IdentityChoice,
     pub(super) prestart: bool,
+    pub(super) notices: Notices,
+}
+
+/// Hears what the engine has to say while it works.
+#[derive(Clone, Default)]
+pub(super) struct Notices(pub(super) Option<Arc<dyn Fn(&str) + Send + Sync>>);
+
+impl std::fmt::Debug for Notices {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.is_some() { "Notices(heard)" } else { "Notices(unheard)" })
+    }
 }
 
 impl EngineOptions {
@@ -30,6 +41,7 @@ impl EngineOptions {
             worker: None,
             identity: IdentityChoice::Auto,
             prestart: false,
+            notices: Notices::default(),
         }
     }
 
@@ -63,6 +75,13 @@ impl EngineOptions {
     /// Starts the worker while the store is being opened, for a program that is certain to run something at once.
     pub fn prestart(mut self, yes: bool) -> Self {
         self.prestart = yes;
+        self
+    }
+
+    /// Has this called with a line of text when there is something to say meanwhile: that a run waits for a cache, that a secret is too short
+    /// to be searched for, that a mounted directory changed during a run.
+    pub fn notices(mut self, hear: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        self.notices = Notices(Some(Arc::new(hear)));
         self
     }
 

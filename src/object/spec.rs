@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::codec::{DecodeError, Reader, Writer};
-use super::id::{BlobId, RunKey, StateId, TreeId};
+use super::id::{BlobId, RunKey, StateId};
+use super::mount::MountSpec;
 
 const MAGIC: &[u8; 8] = b"tbspec\0\x01";
 const KEY_MAGIC: &[u8; 8] = b"tbrunk\0\x01";
@@ -107,8 +108,8 @@ pub struct CommandSpec {
     pub stdin: Option<BlobId>,
     /// Host files placed before the run, sorted by path.
     pub injected: Vec<Injected>,
-    /// Read-only mounts: where, and the tree that is seen there; sorted.
-    pub mounts: Vec<(Vec<u8>, TreeId)>,
+    /// Mounts, sorted by path.
+    pub mounts: Vec<MountSpec>,
     /// What the sandbox can reach.
     pub network: Network,
     /// How ids inside relate to ids on disk.
@@ -180,10 +181,7 @@ impl CommandSpec {
             }
         }
         out.count32(self.mounts.len());
-        for (path, tree) in &self.mounts {
-            out.bytes32(path);
-            out.raw(tree.as_bytes());
-        }
+        self.mounts.iter().for_each(|mount| mount.encode(&mut out));
         out.u8(match self.network {
             Network::None => 1,
             Network::Host => 2,
@@ -238,11 +236,8 @@ impl CommandSpec {
             };
             injected.push(Injected { path, mode, node });
         }
-        let count = input.count32(36)?;
-        let mut mounts = Vec::with_capacity(count);
-        for _ in 0..count {
-            mounts.push((input.bytes32()?.to_vec(), TreeId::from_bytes(input.array()?)));
-        }
+        let count = input.count32(MountSpec::MIN_BYTES)?;
+        let mounts = (0..count).map(|_| MountSpec::decode(&mut input)).collect::<Result<_, _>>()?;
         let network = match input.u8()? {
             1 => Network::None,
             2 => Network::Host,

@@ -144,6 +144,31 @@ pub enum PlanError {
 /// Builds the steps of a plan under the id maps that the sandbox will have.
 pub(crate) fn prepare(plan: &Plan, map: &IdMap) -> Result<Vec<Step>, PlanError> {
     check_ids(plan, map)?;
+    let mut steps = scene(plan, map)?;
+    steps.push(Step::Fork);
+    payload(plan, map, &mut steps)?;
+    Ok(steps)
+}
+
+/// The steps of a sandbox that waits for commands. What the plan says about a payload does not count.
+pub(crate) fn prepare_idle(plan: &Plan, map: &IdMap) -> Result<Vec<Step>, PlanError> {
+    let mut steps = scene(plan, map)?;
+    steps.push(Step::Idle);
+    Ok(steps)
+}
+
+/// The steps of one command in a sandbox that is there. Of the plan only what it says about the payload counts; from the join on
+/// they are those of [`prepare`], so that a command is sealed in the same way.
+pub(crate) fn prepare_joining(plan: &Plan, map: &IdMap) -> Result<Vec<Step>, PlanError> {
+    check_ids(plan, map)?;
+    let mut steps = vec![Step::OwnKeyring, Step::OrdinaryProcess, Step::Join];
+    seal(plan, &mut steps);
+    payload(plan, map, &mut steps)?;
+    Ok(steps)
+}
+
+/// The steps of init until its root is in place.
+fn scene(plan: &Plan, map: &IdMap) -> Result<Vec<Step>, PlanError> {
     let mut steps = vec![Step::AwaitMaps, Step::PrivateMounts, Step::OwnKeyring, Step::OrdinaryProcess];
     if !plan.hostname.is_empty() {
         if plan.hostname.len() > MAX_HOSTNAME_BYTES {
@@ -167,9 +192,14 @@ pub(crate) fn prepare(plan: &Plan, map: &IdMap) -> Result<Vec<Step>, PlanError> 
         steps.push(extra_mount(mount)?);
     }
     // Sealed before there is a payload, so that init and everything after it is.
-    steps.extend([Step::Pivot, Step::NoNewPrivileges, Step::Seal(plan.allow.clone()), Step::Fork]);
-    payload(plan, map, &mut steps)?;
+    steps.push(Step::Pivot);
+    seal(plan, &mut steps);
     Ok(steps)
+}
+
+/// What no process of a sandbox may do from here on.
+fn seal(plan: &Plan, steps: &mut Vec<Step>) {
+    steps.extend([Step::NoNewPrivileges, Step::Seal(plan.allow.clone())]);
 }
 
 /// The steps that build /dev.
@@ -187,8 +217,11 @@ pub(crate) fn device_steps(tty_group: bool) -> Vec<Step> {
 /// The steps after the fork. Their order is that of what each still needs: limits and groups need privileges, the
 /// bounding set needs CAP_SETPCAP, the user id takes them all away.
 fn payload(plan: &Plan, map: &IdMap, steps: &mut Vec<Step>) -> Result<(), PlanError> {
+    if let Some(size) = plan.terminal {
+        steps.push(Step::Terminal { size, owner: plan.uid });
+    }
     steps.push(Step::Streams { owner: plan.uid });
-    steps.push(Step::NewSession { tty: plan.tty });
+    steps.push(Step::NewSession { tty: plan.terminal.is_some() });
     let named = |limit: &&Rlimit| plan.rlimits.iter().any(|named| named.resource == limit.resource);
     for Rlimit { resource, soft, hard } in DEFAULT_LIMITS.iter().copied().filter(|limit| !named(&limit)) {
         steps.push(Step::LimitAtMost { resource, soft, hard });
@@ -313,15 +346,34 @@ fn escape_option(name: &OsStr) -> Vec<u8> {
 
 fn extra_mount(mount: &Mount) -> Result<Step, PlanError> {
     Ok(match mount {
-        Mount::Bind { source, target, read_only } => Step::Bind {
+        Mount::Bind { source, found, target, read_only } => Step::Bind {
             source: absolute("the source of a bind mount", source)?,
+            found: *found,
             target: absolute("the target of a bind mount", target)?,
             read_only: *read_only,
         },
-        Mount::Tmpfs { target, size_bytes } => Step::Tmpfs {
+        Mount::Tmpfs { target, size_bytes, mode, read_only } => Step::Tmpfs {
             target: absolute("the target of a tmpfs", target)?,
             size: fixed(&size_bytes.to_string()),
+            mode: fixed(&format!("{:o}", mode & 0o7777)),
+            read_only: *read_only,
         },
+        Mount::Secret { target, content, mode, uid, gid } => Step::Secret {
+            target: absolute("the target of a secret", target)?,
+            content: content.clone(),
+            mode: mode & 0o777,
+            uid: *uid,
+            gid: *gid,
+        },
+        Mount::Point { target, directory } => {
+            let parent = target.parent().unwrap_or(Path::new("/"));
+            let name = target.file_name().unwrap_or_default();
+            Step::Point {
+                parent: absolute("a mount point", parent)?,
+                name: c_string("a mount point", name.as_bytes())?,
+                directory: *directory,
+            }
+        }
     })
 }
 

@@ -1,11 +1,12 @@
 //! Steps in the life of the worker's processes, which are no sandbox yet.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 
 use nix::libc;
 use nix::sys::signal::{SigHandler, Signal, signal};
 
+use super::plan::TerminalSize;
 use super::sys;
 
 /// The two sides of a fork.
@@ -67,9 +68,9 @@ pub fn own_children(collect: bool) -> io::Result<()> {
     Ok(())
 }
 
-/// Waits until one of two descriptors is readable or closed at its other end, and says which are.
-pub fn wait_readable(first: BorrowedFd<'_>, second: BorrowedFd<'_>) -> [bool; 2] {
-    sys::wait_readable([first.as_raw_fd(), second.as_raw_fd()])
+/// Sets the size of a terminal; the kernel tells its foreground process group by SIGWINCH.
+pub fn set_terminal_size(terminal: BorrowedFd<'_>, size: TerminalSize) -> io::Result<()> {
+    Ok(sys::set_terminal_size(terminal, size.rows, size.columns)?)
 }
 
 /// Ends this process at once, without destructors or exit handlers.

@@ -1,8 +1,8 @@
 //! The mounts of a sandbox, made by its init. System calls only: nothing here allocates.
 //!
 //! # Invariants
-//! - A mount point is looked up from the new root's descriptor. The fixed ones (/proc, /dev, /sys) through no symbolic
-//!   link at all; the plan's own with links, but never out of the root.
+//! - A mount point is looked up from the new root's descriptor, through no symbolic link at all: one that was put there since
+//!   the plan was made, by whoever writes to a bound directory, leads nowhere.
 //! - Nothing is created in the root: what is mounted on must exist.
 
 use std::ffi::CStr;
@@ -14,6 +14,7 @@ use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveM
 
 use super::fault::{Aspect, During, Fault};
 use super::kernel;
+use super::plan::FileIdentity;
 use super::step::{Exercise, OverlayLayers};
 use super::sys;
 
@@ -47,9 +48,9 @@ impl Scene {
         resolve_inside(self.root()?, path, flags, resolve).during(Aspect::MountPoint)
     }
 
-    /// Finds a mount point of the plan: links count as inside the new root.
+    /// Finds a mount point of the plan.
     fn chosen_point(&self, path: &CStr) -> Result<OwnedFd, Fault> {
-        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
         resolve_inside(self.root()?, path, OFlags::empty(), resolve).during(Aspect::MountPoint)
     }
 
@@ -216,8 +217,17 @@ impl Scene {
             .during(Aspect::Attach)
     }
 
-    pub(crate) fn bind(&mut self, source: &CStr, target: &CStr, read_only: bool) -> Result<(), Fault> {
-        let mount = clone_tree(source).during(Aspect::Source)?;
+    pub(crate) fn bind(
+        &mut self,
+        source: &CStr,
+        found: Option<FileIdentity>,
+        target: &CStr,
+        read_only: bool,
+    ) -> Result<(), Fault> {
+        let mount = match found {
+            Some(found) => clone_exactly(source, found)?,
+            None => clone_tree(source).during(Aspect::Source)?,
+        };
         let point = self.chosen_point(target)?;
         let mut attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
         if read_only {
@@ -227,11 +237,73 @@ impl Scene {
         attach(&mount, &point).during(Aspect::Attach)
     }
 
-    pub(crate) fn tmpfs(&mut self, target: &CStr, size: &CStr) -> Result<(), Fault> {
+    pub(crate) fn tmpfs(
+        &mut self,
+        target: &CStr,
+        size: &CStr,
+        mode: &CStr,
+        read_only: bool,
+    ) -> Result<(), Fault> {
         let point = self.chosen_point(target)?;
-        let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
-        let mount = file_system(c"tmpfs", &[(c"mode", c"1777"), (c"size", size)], attributes)?;
+        let mut attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
+        if read_only {
+            attributes |= MountAttrFlags::MOUNT_ATTR_RDONLY;
+        }
+        let mount = file_system(c"tmpfs", &[(c"mode", mode), (c"size", size)], attributes)?;
         attach(&mount, &point).during(Aspect::Attach)
+    }
+
+    /// Shows one file of a file system that is nowhere else.
+    pub(crate) fn secret(
+        &mut self,
+        target: &CStr,
+        content: &[u8],
+        mode: u32,
+        owner: (u32, u32),
+    ) -> Result<(), Fault> {
+        let point = self.chosen_point(target)?;
+        // Unlike tmpfs, ramfs is never swapped out to a disk.
+        let memory = file_system(c"ramfs", &[(c"mode", c"700")], HARMLESS)
+            .or_else(|_| file_system(c"tmpfs", &[(c"mode", c"700")], HARMLESS))?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&memory, c"secret", flags, Mode::empty()).during(Aspect::Create)?;
+        let mut rest = content;
+        while !rest.is_empty() {
+            let written = rustix::io::write(&file, rest)?;
+            rest = rest.get(written..).unwrap_or_default();
+        }
+        let (uid, gid) = (rustix::fs::Uid::from_raw(owner.0), rustix::fs::Gid::from_raw(owner.1));
+        rustix::fs::fchown(&file, Some(uid), Some(gid))?;
+        rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))?;
+        drop(file);
+        // Before Linux 6.15 only an attached mount can be cloned, so it is attached where nobody looks, for that long.
+        let dev = self.dev()?;
+        rustix::fs::mkdirat(dev, c".secret", Mode::RWXU).during(Aspect::MountPoint)?;
+        rustix::mount::move_mount(&memory, c"", dev, c".secret", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+            .during(Aspect::Attach)?;
+        let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+        let mount = rustix::mount::open_tree(&memory, c"secret", clone).during(Aspect::Source)?;
+        rustix::process::fchdir(&memory)?;
+        rustix::mount::unmount(c".", rustix::mount::UnmountFlags::DETACH)?;
+        rustix::process::fchdir(dev)?;
+        rustix::fs::unlinkat(dev, c".secret", AtFlags::REMOVEDIR)?;
+        let attributes = HARMLESS.union(MountAttrFlags::MOUNT_ATTR_RDONLY);
+        sys::mount_setattr(mount.as_fd(), attributes.bits().into())?;
+        attach(&mount, &point).during(Aspect::Attach)
+    }
+
+    /// Makes a mount point in a mount that was done before.
+    pub(crate) fn point(&mut self, parent: &CStr, name: &CStr, directory: bool) -> Result<(), Fault> {
+        let parent = self.chosen_point(parent)?;
+        let made = if directory {
+            rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o755))
+        } else {
+            rustix::fs::mknodat(&parent, name, FileType::RegularFile, Mode::from_raw_mode(0o644), 0)
+        };
+        match made {
+            Err(Errno::EXIST) => Ok(()),
+            other => other.during(Aspect::MountPoint),
+        }
     }
 
     pub(crate) fn exercise(&mut self, exercise: Exercise) -> Result<(), Fault> {
@@ -335,6 +407,22 @@ fn clone_tree(path: &CStr) -> Result<OwnedFd, Errno> {
     let flags =
         OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
     rustix::mount::open_tree(CWD, path, flags)
+}
+
+/// A detached copy of what is mounted at a path of the host, if that is a certain file. What was looked at is what is
+/// shown: the comparison comes after the copy, which no rename can change any more.
+fn clone_exactly(path: &CStr, found: FileIdentity) -> Result<OwnedFd, Fault> {
+    let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let opened = rustix::fs::openat2(CWD, path, flags, Mode::empty(), resolve).during(Aspect::Source)?;
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_RECURSIVE
+        | OpenTreeFlags::AT_EMPTY_PATH;
+    let tree = rustix::mount::open_tree(&opened, c"", flags).during(Aspect::Source)?;
+    let stat: Stat = rustix::fs::fstat(&tree).during(Aspect::Source)?;
+    let same = stat.st_dev == found.device && stat.st_ino == found.inode;
+    if same { Ok(tree) } else { Err(Fault::new(Aspect::Check, Errno::STALE)) }
 }
 
 /// A detached copy of a device of the host, after a check that it is that device and no file put in its place.

@@ -6,7 +6,7 @@
 use std::ffi::{CStr, CString};
 use std::fmt;
 
-use super::plan::Resource;
+use super::plan::{FileIdentity, Resource, SecretBytes, TerminalSize};
 use super::seccomp::Feature;
 
 /// One step. The order of the list they stand in is fixed in `prepare`.
@@ -54,17 +54,27 @@ pub(crate) enum Step {
     DevShm,
     /// Mount message queues, where the kernel has them.
     DevMqueue,
-    /// Bind a path of the host.
-    Bind { source: CString, target: CString, read_only: bool },
-    /// Mount an empty file system in memory.
-    Tmpfs { target: CString, size: CString },
+    /// Bind a path of the host, after a check that it is still that file.
+    Bind { source: CString, found: Option<FileIdentity>, target: CString, read_only: bool },
+    /// Mount an empty file system in memory; the mode is octal digits.
+    Tmpfs { target: CString, size: CString, mode: CString, read_only: bool },
+    /// Show a file that exists in memory alone.
+    Secret { target: CString, content: SecretBytes, mode: u32, uid: u32, gid: u32 },
+    /// Make a mount point inside a mount of the sandbox's own, if it is not there.
+    Point { parent: CString, name: CString, directory: bool },
     /// Make the new root the root and let the host's go.
     Pivot,
     /// Refuse dangerous system calls from here on, but for what these features need.
     Seal(Vec<Feature>),
     /// Create the payload's process; what follows happens there.
     Fork,
-    /// Start a session, without a terminal.
+    /// Let this process wait for others to join; it collects the dead meanwhile.
+    Idle,
+    /// Enter the namespaces of a sandbox and create a process there; what follows happens in that.
+    Join,
+    /// Open a terminal of the sandbox's own and send the other end of it to the parent.
+    Terminal { size: TerminalSize, owner: u32 },
+    /// Start a session, on the terminal if there is one.
     NewSession { tty: bool },
     /// Put the three standard streams in place and close every other descriptor.
     Streams { owner: u32 },
@@ -163,11 +173,16 @@ impl fmt::Display for Step {
             Self::DevPts { .. } => f.write_str("mount /dev/pts"),
             Self::DevShm => f.write_str("mount /dev/shm"),
             Self::DevMqueue => f.write_str("mount /dev/mqueue"),
-            Self::Bind { source, target, read_only } => {
+            Self::Bind { source, target, read_only, .. } => {
                 write!(f, "bind {} at {}{}", text(source), text(target), read_only_word(*read_only))
             }
-            Self::Tmpfs { target, size } => {
-                write!(f, "mount a tmpfs of {} bytes at {}", text(size), text(target))
+            Self::Tmpfs { target, size, read_only, .. } => {
+                let word = read_only_word(*read_only);
+                write!(f, "mount a tmpfs of {} bytes at {}{word}", text(size), text(target))
+            }
+            Self::Secret { target, .. } => write!(f, "show a secret at {}", text(target)),
+            Self::Point { parent, name, .. } => {
+                write!(f, "make the mount point {} in {}", text(name), text(parent))
             }
             Self::Pivot => f.write_str("make the new root the root"),
             Self::Seal(allow) => {
@@ -178,6 +193,11 @@ impl fmt::Display for Step {
                 Ok(())
             }
             Self::Fork => f.write_str("create the payload's process"),
+            Self::Idle => f.write_str("wait for commands"),
+            Self::Join => f.write_str("join the sandbox"),
+            Self::Terminal { size, .. } => {
+                write!(f, "open a terminal of {} lines with {} columns", size.rows, size.columns)
+            }
             Self::NewSession { tty: false } => f.write_str("start a session"),
             Self::NewSession { tty: true } => f.write_str("start a session on the terminal"),
             Self::Streams { .. } => f.write_str("put the standard streams in place"),

@@ -43,7 +43,8 @@ pub(crate) unsafe fn clone3(flags: libc::c_int, pidfd: bool) -> Result<Cloned, E
     // SAFETY: clone_args is plain numbers, for which zeroes mean "default".
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
     args.flags = flags as u32 as u64;
-    args.exit_signal = libc::SIGCHLD as u64;
+    // A sibling takes its signal from its parent, and the kernel refuses another.
+    args.exit_signal = if flags & libc::CLONE_PARENT == 0 { libc::SIGCHLD as u64 } else { 0 };
     if pidfd {
         args.flags |= libc::CLONE_PIDFD as u64;
         args.pidfd = &raw mut fd as u64;
@@ -189,6 +190,30 @@ pub(crate) fn loopback_up() -> Result<(), Errno> {
     .map(drop)
 }
 
+/// Opens the slave of a terminal whose master is given, by that alone: no path is looked up. Sets its size first.
+pub(crate) fn open_slave(master: &OwnedFd, rows: u16, columns: u16) -> Result<OwnedFd, Errno> {
+    let fd = master.as_raw_fd();
+    let unlock: libc::c_int = 0;
+    // SAFETY: TIOCSPTLCK reads one int, which outlives the call.
+    check(unsafe { libc::syscall(libc::SYS_ioctl, fd, libc::TIOCSPTLCK, &raw const unlock) })?;
+    let size = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: TIOCSWINSZ reads one winsize, which outlives the call.
+    check(unsafe { libc::syscall(libc::SYS_ioctl, fd, libc::TIOCSWINSZ, &raw const size) })?;
+    let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
+    // SAFETY: TIOCGPTPEER takes flags as a number.
+    let slave = check(unsafe { libc::syscall(libc::SYS_ioctl, fd, libc::TIOCGPTPEER, flags) })?;
+    // SAFETY: the descriptor is new and ours.
+    Ok(unsafe { OwnedFd::from_raw_fd(slave as RawFd) })
+}
+
+/// Sets the size of a terminal; the kernel tells its foreground process group by SIGWINCH.
+pub(crate) fn set_terminal_size(terminal: BorrowedFd<'_>, rows: u16, columns: u16) -> Result<(), Errno> {
+    let size = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: TIOCSWINSZ reads one winsize, which outlives the call.
+    check(unsafe { libc::syscall(libc::SYS_ioctl, terminal.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) })
+        .map(drop)
+}
+
 /// Makes the terminal on descriptor 0 the controlling one.
 pub(crate) fn take_terminal() -> Result<(), Errno> {
     // SAFETY: TIOCSCTTY takes a number.
@@ -242,6 +267,29 @@ pub(crate) fn reap_any() -> Option<(libc::pid_t, i32)> {
     (pid > 0).then_some((pid, status))
 }
 
+/// Waits for the end of a child and collects it: its raw wait status, and what it and its own children have used.
+pub(crate) fn collect(pidfd: BorrowedFd<'_>) -> Result<(i32, libc::rusage), Errno> {
+    loop {
+        // SAFETY: siginfo_t and rusage are plain data, for which zeroes are valid.
+        let (mut info, mut usage): (libc::siginfo_t, libc::rusage) = unsafe { std::mem::zeroed() };
+        let (kind, fd) = (libc::P_PIDFD, pidfd.as_raw_fd());
+        // SAFETY: both structures outlive the call, which fills them.
+        let waited = check(unsafe {
+            libc::syscall(libc::SYS_waitid, kind, fd, &raw mut info, libc::WEXITED, &raw mut usage)
+        });
+        match waited {
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+            Ok(_) => {
+                // SAFETY: after success these fields are those of a SIGCHLD.
+                let status = unsafe { info.si_status() };
+                let raw = if info.si_code == libc::CLD_EXITED { (status & 0xff) << 8 } else { status & 0x7f };
+                return Ok((raw, usage));
+            }
+        }
+    }
+}
+
 /// The resources used by all children waited for so far.
 pub(crate) fn children_usage() -> libc::rusage {
     // SAFETY: rusage is plain numbers; getrusage fills it.
@@ -281,6 +329,35 @@ pub(crate) fn receive_byte(socket: &OwnedFd, flags: libc::c_int) -> Result<Optio
     let length =
         check(unsafe { libc::syscall(libc::SYS_recvfrom, fd, &raw mut byte, 1usize, flags, none, none) })?;
     Ok((length == 1).then_some(byte))
+}
+
+/// Sends one packet of one byte with a descriptor.
+pub(crate) fn send_descriptor(socket: &OwnedFd, fd: &OwnedFd) -> Result<(), Errno> {
+    /// A control message with room for one descriptor, aligned as the kernel wants it.
+    #[repr(C)]
+    struct Rights {
+        header: libc::cmsghdr,
+        fd: RawFd,
+    }
+    // SAFETY: cmsghdr and msghdr are plain numbers and pointers, for which zeroes are valid.
+    let mut rights = Rights { header: unsafe { std::mem::zeroed() }, fd: fd.as_raw_fd() };
+    rights.header.cmsg_level = libc::SOL_SOCKET;
+    rights.header.cmsg_type = libc::SCM_RIGHTS;
+    // SAFETY: CMSG_LEN only computes.
+    rights.header.cmsg_len = unsafe { libc::CMSG_LEN(size_of::<RawFd>() as u32) } as _;
+    let mut byte = 0u8;
+    let mut part = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
+    // SAFETY: as above.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = &raw mut part;
+    message.msg_iovlen = 1;
+    message.msg_control = (&raw mut rights).cast();
+    message.msg_controllen = size_of::<Rights>() as _;
+    // SAFETY: everything that `message` points to lives across the call and has the lengths given.
+    check(unsafe {
+        libc::syscall(libc::SYS_sendmsg, socket.as_raw_fd(), &raw const message, libc::MSG_NOSIGNAL)
+    })
+    .map(drop)
 }
 
 /// Sends one packet.

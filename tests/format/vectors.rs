@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use treebox::history::{Durability, History, NewCommit, Options};
 use treebox::object::{
-    BlobId, CommandSpec, Config, Draft, Entry, Feature, Injected, InjectedNode, LinkGroup, Meta, Name,
-    Network, NewNode, Node, Platform, Program, RootMode, SourceError, State, StateId, Summary, Timestamp,
-    Tree, TreeId, TreePath, TreeSink, TreeSource,
+    BlobId, CommandSpec, Config, Draft, Entry, Feature, Injected, InjectedNode, LinkGroup, Meta,
+    MountContent, MountSpec, Name, Network, NewNode, Node, Platform, Program, RootMode, SourceError, State,
+    StateId, Summary, Timestamp, Tree, TreeId, TreePath, TreeSink, TreeSource,
 };
 
 use super::vector::Vector;
@@ -123,7 +123,18 @@ pub(super) fn full_spec() -> CommandSpec {
                 node: InjectedNode::Symlink(b"file".to_vec()),
             },
         ],
-        mounts: vec![(b"/mnt".to_vec(), Tree::default().encode().unwrap().0)],
+        mounts: [
+            ("/cache", MountContent::Cache),
+            ("/data", MountContent::Directory(Tree::default().encode().unwrap().0)),
+            ("/etc/tool.conf", MountContent::File { mode: 0o644, blob }),
+            ("/run/agent", MountContent::Special),
+            ("/run/secrets/key", MountContent::Secret { version: None }),
+            ("/run/secrets/token", MountContent::Secret { version: Some("2".into()) }),
+            ("/scratch", MountContent::Tmpfs { mode: 0o1777 }),
+            ("/src", MountContent::Host),
+        ]
+        .map(|(path, content)| MountSpec { path: path.into(), content })
+        .into(),
         network: Network::Host,
         root_mode: RootMode::Recorded,
         read_only: true,
@@ -252,7 +263,7 @@ fn every_field_of_a_command_and_its_parent_counts_in_the_run_key() {
     let base = full_spec();
     let other = BlobId::of(b"other");
     type Change = fn(&mut CommandSpec);
-    let changes: [(&str, Change); 20] = [
+    let changes: [(&str, Change); 25] = [
         ("argv", |spec| spec.program = Program::Argv(vec![b"/bin/echo".to_vec()])),
         ("shell", |spec| spec.program = Program::Shell("/bin/echo".into())),
         ("env", |spec| spec.env[0].push('x')),
@@ -266,6 +277,17 @@ fn every_field_of_a_command_and_its_parent_counts_in_the_run_key() {
         ("injected mode", |spec| spec.injected[1].mode = 0o600),
         ("injected path", |spec| spec.injected[1].path.push(b'x')),
         ("mounts", |spec| spec.mounts.clear()),
+        ("mount path", |spec| spec.mounts[0].path.push(b'x')),
+        ("mounted directory", |spec| {
+            spec.mounts[1].content = MountContent::Directory(TreeId::from_bytes([0; 32]))
+        }),
+        ("mounted mode", |spec| {
+            spec.mounts[2].content = MountContent::File { mode: 0o600, blob: BlobId::of(b"hello\n") };
+        }),
+        ("version of a secret", |spec| {
+            spec.mounts[4].content = MountContent::Secret { version: Some("1".into()) }
+        }),
+        ("mode of a tmpfs", |spec| spec.mounts[6].content = MountContent::Tmpfs { mode: 0o700 }),
         ("network", |spec| spec.network = Network::None),
         ("root mode", |spec| spec.root_mode = RootMode::Plain),
         ("read-only", |spec| spec.read_only = false),

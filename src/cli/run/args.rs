@@ -3,8 +3,9 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
-use clap::{ArgAction, ValueEnum};
+use clap::ValueEnum;
 
+use super::mounts;
 use crate::cli::values::{self, CopyPair};
 
 /// Run a command on a state; a result that changed the file system becomes a commit
@@ -64,6 +65,28 @@ pub(in crate::cli) struct Args {
     /// Allow something that is refused otherwise; may be given several times
     #[arg(long, value_enum, value_name = "FEATURE")]
     pub(super) allow: Vec<FeatureChoice>,
+    /// Show something besides the state; may be repeated
+    ///
+    /// type=bind,src=SRC,dst=DST[,rw]: a host file or directory, read-only unless rw is given. Read-only its content counts for reuse;
+    /// with rw the run is only reused with --reuse always.
+    ///
+    /// type=tmpfs,dst=DST[,size=SIZE][,mode=MODE]: an empty directory in memory [size: 1G].
+    ///
+    /// type=cache,dst=DST[,id=ID][,sharing=shared|locked|private][,ro][,uid=UID][,gid=GID][,mode=MODE]: a directory kept between runs.
+    ///
+    /// type=secret,id=ID,src=FILE|env=VAR[,dst=DST][,version=TEXT][,required=false][,uid=UID][,gid=GID][,mode=MODE]: a file at
+    /// /run/secrets/ID, in memory alone and never kept; a run that leaves its bytes somewhere fails.
+    #[arg(long, value_name = "SPEC", value_parser = mounts::mount)]
+    pub(super) mount: Vec<mounts::Typed>,
+    /// The same as --mount type=bind; read-only unless :rw is given
+    #[arg(long, value_name = "SRC:DST[:rw]", value_parser = mounts::volume)]
+    pub(super) volume: Vec<mounts::Typed>,
+    /// The same as --mount type=tmpfs
+    #[arg(long, value_name = "DST[:OPTIONS]", value_parser = mounts::tmpfs_at)]
+    pub(super) tmpfs: Vec<mounts::Typed>,
+    /// The same as --mount type=secret
+    #[arg(long, value_name = "id=ID,src=FILE", value_parser = mounts::secret_of)]
+    pub(super) secret: Vec<mounts::Typed>,
     /// Refuse changes of the root file system
     #[arg(long)]
     pub(super) read_only: bool,
@@ -97,8 +120,6 @@ pub(in crate::cli) struct Args {
 pub(super) struct Later {
     #[arg(short, long, hide = true)]
     pub(super) tty: bool,
-    #[arg(long, hide = true, action = ArgAction::Append)]
-    pub(super) mount: Vec<String>,
     #[arg(long, hide = true, allow_hyphen_values = true)]
     pub(super) memory: Option<String>,
     #[arg(long, hide = true, allow_hyphen_values = true)]
@@ -112,7 +133,6 @@ impl Later {
     pub(super) fn named(&self) -> Option<&'static str> {
         [
             (self.tty, "-t/--tty"),
-            (!self.mount.is_empty(), "--mount"),
             (self.memory.is_some(), "--memory"),
             (self.cpus.is_some(), "--cpus"),
             (self.pids.is_some(), "--pids"),

@@ -1,9 +1,10 @@
 //! `treebox run`: run a command on a state and move a branch to the result.
 //!
-//! `args.rs` is what can be typed, `plan.rs` what it means, `stdin.rs`, `signals.rs` and `passing.rs` connect the command
+//! `args.rs` and `mounts.rs` are what can be typed, `plan.rs` what it means, `stdin.rs`, `signals.rs` and `passing.rs` connect the command
 //! with this process, `report.rs` tells what came of it.
 
 mod args;
+mod mounts;
 mod passing;
 mod plan;
 mod report;
@@ -24,7 +25,8 @@ pub(super) fn perform(args: Args, context: &mut Context) -> Result<Exit, Failure
     // First of all, so that every thread of the engine leaves the signals alone.
     let signals = Signals::watch();
     let (target, command) = plan::resolve(args)?;
-    let engine = context.engine_with(|options| options.prestart(command.always_runs()))?;
+    let hear = context.out.noter();
+    let engine = context.engine_with(|options| options.prestart(command.always_runs()).notices(hear))?;
     let passing = Arc::new(Passing::default());
     let sink: Option<Sink> = (!context.out.json()).then(|| {
         let passing = Arc::clone(&passing);

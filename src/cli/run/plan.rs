@@ -78,6 +78,9 @@ fn command(args: &Args) -> Result<Command, Failure> {
         ReuseChoice::Always => Reuse::Always,
         ReuseChoice::Never => Reuse::Never,
     };
+    let mounts = [&args.mount, &args.volume, &args.tmpfs, &args.secret];
+    let mounts = mounts.into_iter().flatten().flatten();
+    let command = mounts.fold(command, |command, mount| command.mount((**mount).clone()));
     let command = args.copy.iter().fold(command, |command, pair| command.copy(&pair.source, &pair.dest));
     Ok(command
         .network(network)
