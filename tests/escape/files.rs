@@ -154,3 +154,17 @@ fn files_in_shared_memory_are_its_own() {
     std::fs::remove_file(&name).unwrap();
     assert_eq!(said, ENOENT.to_string());
 }
+
+#[test]
+fn where_the_host_has_the_store_is_not_told() {
+    let store = shared().dir.path().to_str().unwrap();
+    let command = Command::shell("cat /proc/self/mountinfo /proc/1/mountinfo").disposable(true);
+    let mounts = String::from_utf8(shared().base.run(&command).unwrap().stdout).unwrap();
+    assert!(mounts.contains("overlay"), "{mounts}");
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
+    if (numbers.next(), numbers.next()) < (Some(6), Some(15)) {
+        return not_here("layers without a path: that needs Linux 6.15");
+    }
+    assert!(!mounts.contains(store), "{mounts}");
+}
