@@ -142,6 +142,7 @@ pub(super) fn not_parsed(error: &clap::Error) -> ExitCode {
 /// A panic is told in one line that says whose fault it is; `main` then ends with 125.
 pub(super) fn report_panics_as_bugs() {
     std::panic::set_hook(Box::new(|panic| {
+        super::run::terminal::restore();
         let what = panic.payload();
         let text = what.downcast_ref::<&str>().copied().or(what.downcast_ref::<String>().map(String::as_str));
         let place = panic.location().map(|at| format!(" at {}:{}", at.file(), at.line())).unwrap_or_default();

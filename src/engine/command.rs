@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::mounts::Mount;
 use crate::object::{Feature, Network, Program};
+use crate::sandbox::TerminalSize;
 
 /// When a remembered run is used instead of running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -64,6 +65,7 @@ pub struct Command {
     pub(super) disposable: bool,
     pub(super) timeout: Option<Duration>,
     pub(super) max_output_bytes: u64,
+    pub(super) terminal: Option<TerminalSize>,
     pub(super) allow: BTreeSet<Feature>,
 }
 
@@ -88,6 +90,7 @@ impl Command {
             disposable: false,
             timeout: None,
             max_output_bytes: DEFAULT_MAX_OUTPUT_BYTES,
+            terminal: None,
             allow: BTreeSet::new(),
         }
     }
@@ -125,6 +128,11 @@ impl Command {
         self
     }
 
+    /// Whether it sets this environment variable itself.
+    pub fn sets(&self, key: &str) -> bool {
+        self.env.iter().any(|(name, _)| name == key)
+    }
+
     /// Sets the working directory; it must exist in the state.
     pub fn workdir(mut self, path: impl Into<String>) -> Self {
         self.workdir = Some(path.into());
@@ -152,6 +160,13 @@ impl Command {
     /// Sets what the command reads on standard input.
     pub fn stdin(mut self, stdin: Stdin) -> Self {
         self.stdin = stdin;
+        self
+    }
+
+    /// Gives the command a terminal of its own. Its output is then one stream, [`super::Stream::Stdout`], and `TERM` is `xterm` unless
+    /// it is set. Such a run is remembered, but never used again.
+    pub fn terminal(mut self, size: TerminalSize) -> Self {
+        self.terminal = Some(size);
         self
     }
 
@@ -209,9 +224,14 @@ impl Command {
         self
     }
 
-    /// Whether nothing remembered can answer it: it is disposable, or must run afresh.
+    /// Whether nothing remembered can answer it: it is disposable, must run afresh, or its input is not known beforehand.
     pub fn always_runs(&self) -> bool {
-        self.disposable || self.reuse == Reuse::Never
+        self.disposable || self.reuse == Reuse::Never || !self.has_key()
+    }
+
+    /// Whether everything that it depends on is known beforehand.
+    pub(super) fn has_key(&self) -> bool {
+        self.stdin != Stdin::Piped && self.terminal.is_none()
     }
 
     /// Leaves no state and remembers nothing: only output, exit status and metrics.

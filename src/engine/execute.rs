@@ -2,62 +2,51 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::command::{Command, Stdin};
+use super::child::{Child, Complete};
+use super::command::Command;
 use super::core::{Core, mapped_ids, now_ms};
 use super::error::{Error, Result};
 use super::layers::{Stack, make_layer};
 use super::mounts::RunMounts;
-use super::outcome::{Outcome, Resources};
+use super::outcome::{Finished, Outcome};
 use super::spec::Resolved;
 use super::state::{Origin, State};
-use super::types::{Sink, Stream};
+use super::types::Sink;
 use crate::disk::Scratch;
 use crate::index::{MAX_INLINE_OUTPUT_BYTES, OutputRecord, Run, Usage};
 use crate::object::{self, Draft, Feature, Network, NewNode, StateId, TreeId, TreePath};
-use crate::sandbox::{Ending, Plan, Rootfs, Upper};
+use crate::sandbox::{Plan, Rootfs, Upper};
 use crate::store::Batch;
-use crate::worker::{Exit, Killer, Session, SessionError};
+use crate::worker::{Session, SessionError};
 use crate::worktree::layer::{
     Applied, BuildOptions, CaptureOptions, Captured, CapturedNode, IdRange, LayerEntry, LayerNode, apply,
 };
 use crate::worktree::leak::{Leak, LeakPart};
 
-const PIPE_READ_BYTES: usize = 64 * 1024;
-
-/// A command under way.
+/// A command under way in a sandbox of its own. The fields are dropped in their order: what runs ends before its files go.
 pub(super) struct Execution {
-    core: Arc<Core>,
-    parent: State,
-    resolved: Resolved,
-    disposable: bool,
-    timeout: Option<Duration>,
-    stack: Stack,
-    mounts: RunMounts,
-    session: Option<Session>,
-    killer: Killer,
-    pid: i32,
-    exit: Receiver<Result<Exit, SessionError>>,
-    ended: Option<(Exit, bool)>,
-    pumps: Option<[JoinHandle<Kept>; 2]>,
-    started_ms: i64,
-    began: Instant,
-    /// Dropped last: it holds the upper directory.
-    scratch: Scratch,
+    child: Child,
+    ground: Ground,
 }
 
-/// What was kept of an output stream.
-#[derive(Debug, Default)]
-struct Kept {
-    bytes: Vec<u8>,
-    truncated: bool,
+/// What a sandbox stands on, and what its changes become.
+pub(super) struct Ground {
+    core: Arc<Core>,
+    pub(super) parent: State,
+    pub(super) resolved: Resolved,
+    disposable: bool,
+    stack: Stack,
+    mounts: RunMounts,
+    /// How long the mounts had to be waited for, which is part of the time that a command has.
+    waited: Duration,
+    session: Option<Session>,
+    pub(super) started_ms: i64,
+    /// Dropped last: it holds the upper directory.
+    scratch: Scratch,
 }
 
 /// The directories of a run within its scratch.
@@ -82,18 +71,32 @@ impl Core {
         resolved: Resolved,
         sink: Option<Sink>,
     ) -> Result<(Execution, Option<File>)> {
-        let session = self.session()?;
-        self.begin_in(parent, command, resolved, sink, session)
+        let (mut ground, plan) = self.ground(parent, command, resolved)?;
+        let shortened = command
+            .timeout
+            .map(|limit| Command { timeout: Some(limit.saturating_sub(ground.waited)), ..command.clone() });
+        let command = shortened.as_ref().unwrap_or(command);
+        let launch = |plan, streams| ground.session().run(plan, streams);
+        match Child::start(command, plan, ground.scratch.path(), sink, Complete::AtItsEnd, launch) {
+            Ok((child, stdin)) => {
+                ground.started_ms = child.started_ms();
+                Ok((Execution { child, ground }, stdin))
+            }
+            Err(error) => {
+                ground.abandon();
+                Err(error)
+            }
+        }
     }
 
-    fn begin_in(
+    /// Makes what a sandbox stands on, and the plan of it.
+    pub(super) fn ground(
         self: &Arc<Self>,
         parent: &State,
         command: &Command,
         resolved: Resolved,
-        sink: Option<Sink>,
-        session: Session,
-    ) -> Result<(Execution, Option<File>)> {
+    ) -> Result<(Ground, Plan)> {
+        let session = self.session()?;
         let hint = self.layer_hint(parent)?;
         let mut stack = self.stack(&session, parent.value.root, hint)?;
         if resolved.base != parent.value.root {
@@ -102,10 +105,11 @@ impl Core {
         let scratch = Scratch::new(&self.layout().tmp())?;
         let asked = Instant::now();
         let prepared = self.open_mounts(&session, &resolved, command.timeout).and_then(|mounts| {
+            let waited = asked.elapsed();
             let plan = self.plan(&session, &resolved, &stack, &scratch, &mounts)?;
-            Ok((mounts, plan))
+            Ok((mounts, waited, plan))
         });
-        let (mounts, plan) = match prepared {
+        let (mounts, waited, plan) = match prepared {
             Ok(prepared) => prepared,
             Err(error) => {
                 let _ = clear(&session, &run_dirs(&scratch));
@@ -113,49 +117,19 @@ impl Core {
                 return Err(error);
             }
         };
-        // Waiting for a cache is part of the time that a command has.
-        let timeout = command.timeout.map(|limit| limit.saturating_sub(asked.elapsed()));
-        let (stdin, stdin_writer) = self.stdin(command, &scratch)?;
-        let (stdout, stdout_writer) = pipe()?;
-        let (stderr, stderr_writer) = pipe()?;
-        let limit = command.max_output_bytes;
-        let pumps =
-            [pump(stdout, Stream::Stdout, limit, sink.clone())?, pump(stderr, Stream::Stderr, limit, sink)?];
-        let (started_ms, began) = (now_ms(), Instant::now());
-        let launched = session.run(plan, [stdin, stdout_writer, stderr_writer]);
-        let running = match launched {
-            Ok(running) => running,
-            Err(error) => {
-                let _ = clear(&session, &run_dirs(&scratch));
-                self.release(session);
-                return Err(error.into());
-            }
-        };
-        let (killer, pid) = (running.killer(), running.pid());
-        let (sender, exit) = channel();
-        spawn("treebox-wait", move || {
-            // Nobody listens when the execution was dropped meanwhile.
-            let _ = sender.send(running.wait());
-        })?;
-        let execution = Execution {
+        let ground = Ground {
             core: Arc::clone(self),
             parent: parent.clone(),
             resolved,
             disposable: command.disposable,
-            timeout,
+            waited,
             stack,
             mounts,
             session: Some(session),
-            killer,
-            pid,
-            exit,
-            ended: None,
-            pumps: Some(pumps),
-            started_ms,
-            began,
+            started_ms: now_ms(),
             scratch,
         };
-        Ok((execution, stdin_writer))
+        Ok((ground, plan))
     }
 
     fn plan(
@@ -184,14 +158,9 @@ impl Core {
             Some(Upper { upper: dirs.upper, work: dirs.work })
         };
         let spec = &resolved.spec;
-        let mut plan = Plan::new(Rootfs::Overlay { lowers, data_lower, upper }, resolved.argv());
+        let mut plan = Plan::new(Rootfs::Overlay { lowers, data_lower, upper }, Vec::new());
+        resolved.payload(&mut plan);
         plan.hostname.clone_from(&spec.hostname);
-        plan.env = spec.env.iter().map(|entry| entry.clone().into_bytes()).collect();
-        plan.cwd.clone_from(&spec.cwd);
-        plan.uid = spec.uid;
-        plan.gid = spec.gid;
-        plan.groups.clone_from(&spec.groups);
-        plan.umask = u32::from(spec.umask);
         plan.allow = spec.allow.iter().map(|feature| sandbox_feature(*feature)).collect();
         plan.mounts.clone_from(&mounts.plan);
         plan.network = match spec.network {
@@ -224,84 +193,57 @@ impl Core {
             LayerEntry { path: Vec::new(), meta: root.meta, node: LayerNode::Directory { opaque: false } };
         make_layer(session, &dirs.upper, &[entry], options)
     }
+}
 
-    fn stdin(&self, command: &Command, scratch: &Scratch) -> Result<(OwnedFd, Option<File>)> {
-        match &command.stdin {
-            Stdin::Piped => {
-                let (reader, writer) = pipe()?;
-                Ok((reader, Some(File::from(writer))))
-            }
-            Stdin::Bytes(bytes) if !bytes.is_empty() => {
-                let path = scratch.path().join("stdin");
-                let write = || {
-                    std::fs::write(&path, bytes)?;
-                    File::open(&path)
-                };
-                Ok((write().map_err(|error| Error::disk("write", &path, error))?.into(), None))
-            }
-            _ => {
-                let null =
-                    File::open("/dev/null").map_err(|error| Error::disk("open", "/dev/null", error))?;
-                Ok((null.into(), None))
-            }
-        }
+impl Resolved {
+    /// Writes into a plan what concerns the payload: which program, as whom and where.
+    pub(super) fn payload(&self, plan: &mut Plan) {
+        let spec = &self.spec;
+        plan.argv = self.argv();
+        plan.env = spec.env.iter().map(|entry| entry.clone().into_bytes()).collect();
+        plan.cwd.clone_from(&spec.cwd);
+        plan.uid = spec.uid;
+        plan.gid = spec.gid;
+        plan.groups.clone_from(&spec.groups);
+        plan.umask = u32::from(spec.umask);
     }
 }
 
 impl Execution {
-    pub(super) fn killer(&self) -> Killer {
-        self.killer.clone()
+    pub(super) fn child(&self) -> &Child {
+        &self.child
     }
 
-    pub(super) fn pid(&self) -> i32 {
-        self.pid
-    }
-
-    /// Waits for the end, at most until the command's time is up; then everything is killed.
-    pub(super) fn wait(&mut self) -> Result<()> {
-        if self.ended.is_some() {
-            return Ok(());
-        }
-        let left = self.timeout.map(|limit| limit.saturating_sub(self.began.elapsed()));
-        let ended = match left {
-            None => self.exit.recv().map_err(|_| SessionError::Ended)?.map(|exit| (exit, false)),
-            Some(left) => match self.exit.recv_timeout(left) {
-                Ok(exit) => exit.map(|exit| (exit, false)),
-                Err(RecvTimeoutError::Disconnected) => return Err(SessionError::Ended.into()),
-                Err(RecvTimeoutError::Timeout) => {
-                    self.killer.kill()?;
-                    self.exit.recv().map_err(|_| SessionError::Ended)?.map(|exit| (exit, true))
-                }
-            },
-        };
-        self.ended = Some(ended?);
-        Ok(())
-    }
-
-    /// Whether it has ended; does not wait. A command whose time is up is killed here.
-    pub(super) fn poll(&mut self) -> Result<bool> {
-        if self.ended.is_none() {
-            match self.exit.try_recv() {
-                Ok(exit) => self.ended = Some((exit?, false)),
-                Err(_) if self.timeout.is_some_and(|limit| self.began.elapsed() >= limit) => self.wait()?,
-                Err(_) => {}
-            }
-        }
-        Ok(self.ended.is_some())
+    pub(super) fn into_parts(self) -> (Child, Ground) {
+        (self.child, self.ground)
     }
 
     /// Waits for the end and makes of it what the command asked for.
     pub(super) fn finish(mut self) -> Result<Outcome> {
-        self.wait()?;
-        let (exit, timed_out) = self.ended.expect("wait() fills it");
-        let [stdout, stderr] = self.pumps.take().expect("only finish() takes it");
-        let stdout = stdout.join().unwrap_or_default();
-        let stderr = stderr.join().unwrap_or_default();
-        let (exit_code, signal) = match exit.ending {
-            Ending::Code(code) => (Some(code), None),
-            Ending::Signal(signal) => (None, Some(signal)),
-        };
-        let usage = &exit.usage;
+        let finished = self.child.finish()?;
+        self.ground.conclude(finished)
+    }
+}
+
+impl Ground {
+    pub(super) fn session(&self) -> &Session {
+        self.session.as_ref().expect("only what consumes it takes it")
+    }
+
+    pub(super) fn scratch(&self) -> &std::path::Path {
+        self.scratch.path()
+    }
+
+    /// Removes what was made for a sandbox that did not start.
+    pub(super) fn abandon(mut self) {
+        if let Some(session) = self.session.take() {
+            let _ = clear(&session, &run_dirs(&self.scratch));
+            self.core.release(session);
+        }
+    }
+
+    /// Makes of what a sandbox has left what was asked for: a state, or nothing. Nothing runs in it any more.
+    pub(super) fn conclude(mut self, finished: Finished) -> Result<Outcome> {
         let mut outcome = Outcome {
             state: None,
             tree: None,
@@ -309,23 +251,17 @@ impl Execution {
             key: self.resolved.key,
             changed: false,
             reused: false,
-            exit_code,
-            signal,
-            timed_out,
-            stdout: stdout.bytes,
-            stderr: stderr.bytes,
-            truncated: stdout.truncated || stderr.truncated,
-            duration: exit.duration,
-            resources: Resources {
-                user_ms: usage.user_micros as f64 / 1000.0,
-                system_ms: usage.system_micros as f64 / 1000.0,
-                max_rss_kib: usage.max_rss_bytes / 1024,
-                read_bytes: usage.read_bytes,
-                written_bytes: usage.written_bytes,
-            },
+            exit_code: finished.exit_code,
+            signal: finished.signal,
+            timed_out: finished.timed_out,
+            stdout: finished.stdout,
+            stderr: finished.stderr,
+            truncated: finished.truncated,
+            duration: finished.duration,
+            resources: finished.resources,
             changes: Default::default(),
         };
-        let session = self.session.take().expect("only finish() takes it");
+        let session = self.session.take().expect("only what consumes it takes it");
         self.forget_key_of_changed_sources();
         outcome.key = self.resolved.key;
         let kept = if self.disposable { Ok(()) } else { self.keep(&session, &mut outcome) };
@@ -482,14 +418,11 @@ impl Execution {
     }
 }
 
-impl Drop for Execution {
+impl Drop for Ground {
     fn drop(&mut self) {
-        let Some(session) = self.session.take() else { return };
-        if self.ended.is_none() {
-            let _ = self.killer.kill();
-            let _ = self.exit.recv();
+        if let Some(session) = self.session.take() {
+            let _ = clear(&session, &run_dirs(&self.scratch));
         }
-        let _ = clear(&session, &run_dirs(&self.scratch));
     }
 }
 
@@ -543,49 +476,4 @@ fn output(batch: &Batch<'_>, bytes: &[u8]) -> Result<OutputRecord> {
         return Ok(OutputRecord::Inline(bytes.to_vec()));
     }
     Ok(OutputRecord::Blob(batch.put_blob(bytes, None)?, bytes.len() as u64))
-}
-
-fn pipe() -> Result<(OwnedFd, OwnedFd)> {
-    rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
-        .map_err(|errno| Error::disk("make", "a pipe", errno.into()))
-}
-
-fn spawn<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'static) -> Result<JoinHandle<T>> {
-    std::thread::Builder::new()
-        .name(name.to_owned())
-        .spawn(work)
-        .map_err(|error| Error::disk("start", "a thread", error))
-}
-
-/// Reads a stream to its end, keeps what fits and passes everything on.
-fn pump(from: OwnedFd, stream: Stream, limit: u64, sink: Option<Sink>) -> Result<JoinHandle<Kept>> {
-    spawn("treebox-output", move || {
-        let mut from = File::from(from);
-        let mut kept = Kept::default();
-        let mut buffer = vec![0; PIPE_READ_BYTES];
-        loop {
-            let count = match from.read(&mut buffer) {
-                Ok(0) => return kept,
-                Ok(count) => count,
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-                Err(_) => return kept,
-            };
-            let room = usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(kept.bytes.len());
-            kept.bytes.extend_from_slice(&buffer[..count.min(room)]);
-            kept.truncated |= count > room;
-            if let Some(sink) = &sink {
-                sink(stream, &buffer[..count]);
-            }
-        }
-    })
-}
-
-/// Writes all bytes to a running command's input; a command that has closed it is no error.
-pub(super) fn feed(stdin: &mut File, bytes: &[u8]) -> Result<()> {
-    match stdin.write_all(bytes) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Error::disk("write to", "the command's input", error))
-        }
-        _ => Ok(()),
-    }
 }

@@ -42,6 +42,9 @@ impl Core {
         let mut env: BTreeMap<String, String> = BTreeMap::new();
         env.insert("PATH".into(), DEFAULT_PATH.into());
         env.insert("HOME".into(), user.home.clone());
+        if command.terminal.is_some() {
+            env.insert("TERM".into(), "xterm".into());
+        }
         for entry in &config.env {
             if let Some((key, value)) = entry.split_once('=') {
                 env.insert(key.to_owned(), value.to_owned());
@@ -101,8 +104,7 @@ impl Core {
             keep_workdir: command.keep_workdir,
             allow: command.allow.clone(),
         };
-        let known = command.stdin != Stdin::Piped && mounts.known;
-        let key = known.then(|| spec.run_key(&parent.id));
+        let key = (command.has_key() && mounts.known).then(|| spec.run_key(&parent.id));
         let (mounts, disposable) = (mounts.mounts, command.disposable);
         Ok(Resolved { spec, key, config: result_config, base, mounts, disposable })
     }

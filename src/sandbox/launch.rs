@@ -345,13 +345,23 @@ impl Joined {
 
     /// Kills the command with its descendants and whatever is in its session. What has left both, a daemon, goes on.
     pub fn kill(&self) {
-        // Anew until nobody is left: a process may fork while the list is read.
+        let send = |fd: &OwnedFd, signal| {
+            // It may have ended meanwhile.
+            let _ = rustix::process::pidfd_send_signal(fd, signal);
+        };
+        // All are stopped before the first one dies: nobody forks meanwhile, and nobody acts upon the death of a child.
+        send(&self.pidfd, Signal::STOP);
+        let mut family: Vec<(i32, OwnedFd)> = Vec::new();
         for _ in 0..MAX_KILL_ROUNDS {
-            if kill_family(self.pid) == 0 {
+            let found = new_relatives(self.pid, &family);
+            if found.is_empty() {
                 break;
             }
+            found.iter().for_each(|(_, fd)| send(fd, Signal::STOP));
+            family.extend(found);
         }
-        let _ = rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL);
+        send(&self.pidfd, Signal::KILL);
+        family.iter().for_each(|(_, fd)| send(fd, Signal::KILL));
     }
 
     /// Waits for its end; tells how it ended and what it used with everything it waited for.
@@ -373,42 +383,37 @@ impl Drop for Joined {
     }
 }
 
-/// How often the list of processes is read for one kill.
+/// How often the list of processes is read for one kill: once more than generations that are forked meanwhile.
 const MAX_KILL_ROUNDS: usize = 16;
 
-/// Kills the descendants of a process and the members of its session, as /proc lists them; gives how many there were. The process
-/// itself stays, so that its pid stays its own.
-fn kill_family(leader: i32) -> usize {
-    // A descriptor first and its line second: then the signal goes to the process that the line told of, or to nobody.
-    let processes: Vec<(OwnedFd, Relatives)> = std::fs::read_dir("/proc")
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|entry| {
-            let pid = entry.file_name().to_str()?.parse::<i32>().ok()?;
-            let fd = rustix::process::pidfd_open(rustix::process::Pid::from_raw(pid)?, PidfdFlags::empty())
-                .ok()?;
-            let relatives = Relatives::parse(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)?;
-            Some((fd, relatives))
-        })
-        .collect();
-    let mut family = vec![leader];
-    let mut known = 0;
-    while known < family.len() {
-        known = family.len();
-        for (_, one) in &processes {
-            let related = one.session == leader || family.contains(&one.parent);
-            if related && !one.dead && !family.contains(&one.pid) {
+/// The descendants of a process and the members of its session that are not known yet, as /proc lists them.
+fn new_relatives(leader: i32, known: &[(i32, OwnedFd)]) -> Vec<(i32, OwnedFd)> {
+    // A descriptor first and its line second: then a signal goes to the process that the line told of, or to nobody.
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(|entry| {
+        let pid = entry.file_name().to_str()?.parse::<i32>().ok()?;
+        let pid = rustix::process::Pid::from_raw(pid)?;
+        let fd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok()?;
+        let line = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        Some((Relatives::parse(&line)?, fd))
+    });
+    let mut others: Vec<_> = processes.filter(|(one, _)| !one.dead && one.pid != leader).collect();
+    let mut family: Vec<i32> = known.iter().map(|(pid, _)| *pid).chain([leader]).collect();
+    let mut found = Vec::new();
+    loop {
+        let related = |(one, _): &mut (Relatives, OwnedFd)| {
+            one.session == leader || family.contains(&one.parent) || family.contains(&one.pid)
+        };
+        let more: Vec<_> = others.extract_if(.., related).collect();
+        if more.is_empty() {
+            return found;
+        }
+        for (one, fd) in more {
+            if !family.contains(&one.pid) {
                 family.push(one.pid);
+                found.push((one.pid, fd));
             }
         }
     }
-    for (fd, one) in &processes {
-        if one.pid != leader && family.contains(&one.pid) {
-            let _ = rustix::process::pidfd_send_signal(fd, Signal::KILL);
-        }
-    }
-    family.len() - 1
 }
 
 /// What a line of /proc/PID/stat says of a process's relations.

@@ -38,6 +38,28 @@ pub(in crate::cli) struct Args {
     /// Run even if the result is remembered; the same as --reuse never
     #[arg(long, conflicts_with = "reuse")]
     pub(super) fresh: bool,
+    /// Pass standard input; it is empty otherwise
+    #[arg(short, long)]
+    pub(super) interactive: bool,
+    /// Give the command a terminal; with -i from a terminal, this one's keys go to it
+    #[arg(short, long)]
+    pub(super) tty: bool,
+    /// Move the branch even when the command fails
+    #[arg(long)]
+    pub(super) keep_failed: bool,
+    #[command(flatten)]
+    pub(super) shared: Shared,
+    /// Text for /bin/sh -c
+    #[arg(short = 'c', value_name = "TEXT", conflicts_with = "argv", allow_hyphen_values = true)]
+    pub(super) text: Option<String>,
+    /// The command and its arguments
+    #[arg(value_name = "CMD", trailing_var_arg = true)]
+    pub(super) argv: Vec<OsString>,
+}
+
+/// Options of the sandbox and what runs in it, which `run` and `shell` share.
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Shared {
     /// Set an environment variable; KEY alone takes the host's value
     #[arg(short, long, value_name = "KEY[=VALUE]", value_parser = values::env)]
     pub(super) env: Vec<(String, Option<String>)>,
@@ -50,9 +72,6 @@ pub(in crate::cli) struct Args {
     /// Host name inside
     #[arg(long, value_name = "NAME")]
     pub(super) hostname: Option<String>,
-    /// Pass standard input; it is empty otherwise
-    #[arg(short, long)]
-    pub(super) interactive: bool,
     /// Kill everything after this time, such as 30s or 1h30m
     #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     pub(super) timeout: Option<Duration>,
@@ -99,18 +118,9 @@ pub(in crate::cli) struct Args {
     /// Clamp modification times to this many seconds since 1970 [default: $SOURCE_DATE_EPOCH, else none]
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     pub(super) epoch: Option<i64>,
-    /// Move the branch even when the command fails
-    #[arg(long)]
-    pub(super) keep_failed: bool,
     /// Keep at most so many bytes of each output stream [default: 16M]
     #[arg(long, value_name = "BYTES", value_parser = values::size)]
     pub(super) max_output: Option<u64>,
-    /// Text for /bin/sh -c
-    #[arg(short = 'c', value_name = "TEXT", conflicts_with = "argv", allow_hyphen_values = true)]
-    pub(super) text: Option<String>,
-    /// The command and its arguments
-    #[arg(value_name = "CMD", trailing_var_arg = true)]
-    pub(super) argv: Vec<OsString>,
     #[command(flatten)]
     pub(super) later: Later,
 }
@@ -118,8 +128,6 @@ pub(in crate::cli) struct Args {
 /// Options that a later version brings: known, so that they are refused clearly and never ignored.
 #[derive(Debug, clap::Args)]
 pub(super) struct Later {
-    #[arg(short, long, hide = true)]
-    pub(super) tty: bool,
     #[arg(long, hide = true, allow_hyphen_values = true)]
     pub(super) memory: Option<String>,
     #[arg(long, hide = true, allow_hyphen_values = true)]
@@ -132,7 +140,6 @@ impl Later {
     /// The first option that is not supported yet.
     pub(super) fn named(&self) -> Option<&'static str> {
         [
-            (self.tty, "-t/--tty"),
             (self.memory.is_some(), "--memory"),
             (self.cpus.is_some(), "--cpus"),
             (self.pids.is_some(), "--pids"),
