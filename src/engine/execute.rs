@@ -161,7 +161,6 @@ impl Core {
         let mut plan = Plan::new(Rootfs::Overlay { lowers, data_lower, upper }, Vec::new());
         resolved.payload(&mut plan);
         plan.hostname.clone_from(&spec.hostname);
-        plan.allow = spec.allow.iter().map(|feature| sandbox_feature(*feature)).collect();
         plan.mounts.clone_from(&mounts.plan);
         plan.network = match spec.network {
             Network::None => crate::sandbox::Network::None,
@@ -206,6 +205,7 @@ impl Resolved {
         plan.gid = spec.gid;
         plan.groups.clone_from(&spec.groups);
         plan.umask = u32::from(spec.umask);
+        plan.allow = spec.allow.iter().map(|feature| sandbox_feature(*feature)).collect();
     }
 }
 
