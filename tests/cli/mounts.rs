@@ -279,7 +279,7 @@ fn what_changes_while_it_is_used_is_not_remembered() {
 fn an_unreadable_source_is_refused_where_its_content_counts_and_shown_where_it_does_not() {
     let env = TestEnv::new();
     let file = env.file("src/file", "f\n");
-    fs::set_permissions(&file, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o000)).unwrap();
     if fs::read(&file).is_ok() {
         // Real root reads everything, so there is nothing to refuse.
         assert!(nix_root(&env));
