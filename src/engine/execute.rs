@@ -11,14 +11,16 @@ use super::command::Command;
 use super::core::{Core, mapped_ids, now_ms};
 use super::error::{Error, Result};
 use super::layers::{Stack, make_layer};
+use super::limits::Keeping;
 use super::mounts::RunMounts;
+use super::network::RunNetwork;
 use super::outcome::{Finished, Outcome};
 use super::spec::Resolved;
 use super::state::{Origin, State};
 use super::types::Sink;
 use crate::disk::Scratch;
 use crate::index::{MAX_INLINE_OUTPUT_BYTES, OutputRecord, Run, Usage};
-use crate::object::{self, Draft, Feature, Network, NewNode, StateId, TreeId, TreePath};
+use crate::object::{self, Draft, Feature, NewNode, StateId, TreeId, TreePath};
 use crate::sandbox::{Plan, Rootfs, Upper};
 use crate::store::Batch;
 use crate::worker::{Session, SessionError};
@@ -45,6 +47,7 @@ pub(super) struct Ground {
     waited: Duration,
     session: Option<Session>,
     pub(super) started_ms: i64,
+    keeping: Keeping,
     /// Dropped last: it holds the upper directory.
     scratch: Scratch,
 }
@@ -104,12 +107,17 @@ impl Core {
         }
         let scratch = Scratch::new(&self.layout().tmp())?;
         let asked = Instant::now();
-        let prepared = self.open_mounts(&session, &resolved, command.timeout).and_then(|mounts| {
+        let network = RunNetwork::prepare(resolved.spec.network, &scratch);
+        let prepared = network.and_then(|network| {
+            let resolver = network.resolver_file.as_deref();
+            let mounts = self.open_mounts(&session, &resolved, resolver, command.timeout)?;
             let waited = asked.elapsed();
-            let plan = self.plan(&session, &resolved, &stack, &scratch, &mounts)?;
-            Ok((mounts, waited, plan))
+            let mut plan = self.plan(&session, &resolved, &stack, &scratch, &mounts)?;
+            plan.network = network.plan;
+            let keeping = Keeping::arrange(&command.limits, &mut plan)?;
+            Ok((mounts, waited, plan, keeping))
         });
-        let (mounts, waited, plan) = match prepared {
+        let (mounts, waited, plan, keeping) = match prepared {
             Ok(prepared) => prepared,
             Err(error) => {
                 let _ = clear(&session, &run_dirs(&scratch));
@@ -127,6 +135,7 @@ impl Core {
             mounts,
             session: Some(session),
             started_ms: now_ms(),
+            keeping,
             scratch,
         };
         Ok((ground, plan))
@@ -162,15 +171,6 @@ impl Core {
         resolved.payload(&mut plan);
         plan.hostname.clone_from(&spec.hostname);
         plan.mounts.clone_from(&mounts.plan);
-        plan.network = match spec.network {
-            Network::None => crate::sandbox::Network::None,
-            Network::Host => crate::sandbox::Network::Host,
-            Network::Private => {
-                return Err(Error::Unsupported(
-                    "a private network is not supported yet: use none or host".into(),
-                ));
-            }
-        };
         Ok(plan)
     }
 
@@ -260,11 +260,17 @@ impl Ground {
             duration: finished.duration,
             resources: finished.resources,
             changes: Default::default(),
+            limits: self.keeping.limits(),
+            killed_for: self.keeping.killed_for(finished.exceeded),
         };
         let session = self.session.take().expect("only what consumes it takes it");
         self.forget_key_of_changed_sources();
         outcome.key = self.resolved.key;
-        let kept = if self.disposable { Ok(()) } else { self.keep(&session, &mut outcome) };
+        let kept = match self.keeping.over_disk(finished.exceeded) {
+            Some(over) => Err(over),
+            None if self.disposable => Ok(()),
+            None => self.keep(&session, &mut outcome),
+        };
         let cleared = clear(&session, &run_dirs(&self.scratch));
         self.core.release(session);
         kept?;

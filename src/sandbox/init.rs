@@ -246,6 +246,21 @@ fn set(step: &Step, scene: &mut Scene) -> Result<(), Fault> {
     }
 }
 
+/// Keeps some of the processors that this process may use: the one it is on, and those after it.
+fn use_processors(count: u32) -> Result<(), Fault> {
+    use rustix::thread::CpuSet;
+    let allowed = rustix::thread::sched_getaffinity(None)?;
+    let here = rustix::thread::sched_getcpu();
+    let mut kept = CpuSet::new();
+    for offset in 0..CpuSet::MAX_CPU {
+        let processor = (here + offset) % CpuSet::MAX_CPU;
+        if kept.count() < count && allowed.is_set(processor) {
+            kept.set(processor);
+        }
+    }
+    Ok(rustix::thread::sched_setaffinity(None, &kept)?)
+}
+
 /// A descriptor that tells of dead children. SIGCHLD is blocked before the first fork, so that no death is missed; a payload
 /// puts its own mask back.
 fn deaths_of_children(report: &OwnedFd, number: usize) -> OwnedFd {
@@ -440,6 +455,7 @@ fn become_payload(step: &Step) -> Result<(), Fault> {
         Step::LimitAtMost { resource, soft, hard } => {
             limit_at_most(kernel_resource(*resource), *soft, *hard)?
         }
+        Step::Processors(count) => use_processors(*count)?,
         Step::Umask(mask) => {
             rustix::process::umask(rustix::fs::Mode::from_raw_mode(*mask));
         }

@@ -3,10 +3,14 @@
 mod bad_input;
 mod copying;
 mod history;
+mod limits;
 mod memory;
+mod network;
 mod reading;
 mod refs;
 mod restricted;
 mod run;
 mod run_options;
+mod streaming;
 mod surface;
+mod terminal;
