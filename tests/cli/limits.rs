@@ -29,8 +29,7 @@ fn a_run_over_its_memory_is_killed_and_told_so() {
 #[test]
 fn more_processes_than_allowed_cannot_be_had() {
     let env = TestEnv::new();
-    let many =
-        "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16; do sleep 30 & done; echo all; kill $(jobs -p)";
+    let many = "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16; do sleep 30 & done; sleep 0.5; echo all; kill $(jobs -p)";
     let run = |limit: &str| {
         let args = ["run", "--from", "host", "--disposable", "--timeout", "4s", "--pids", limit];
         env.json(&[&args[..], &["--", "bash", "-c", many]].concat())
