@@ -232,6 +232,11 @@ impl Command {
         self.disposable || self.reuse == Reuse::Never || !self.has_key()
     }
 
+    /// Whether it has a terminal whose input comes while it runs.
+    pub fn is_typed_to(&self) -> bool {
+        self.terminal.is_some() && self.stdin == Stdin::Piped
+    }
+
     /// Whether everything that it depends on is known beforehand.
     pub(super) fn has_key(&self) -> bool {
         self.stdin != Stdin::Piped && self.terminal.is_none()

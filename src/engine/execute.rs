@@ -10,7 +10,7 @@ use super::child::{Child, Complete};
 use super::command::Command;
 use super::core::{Core, mapped_ids, now_ms};
 use super::error::{Error, Result};
-use super::layers::Stack;
+use super::layers::{Stack, make_layer};
 use super::limits::Keeping;
 use super::mounts::RunMounts;
 use super::network::RunNetwork;
@@ -25,8 +25,7 @@ use crate::sandbox::{Plan, Rootfs, Upper};
 use crate::store::Batch;
 use crate::worker::{Session, SessionError};
 use crate::worktree::layer::{
-    Applied, BuildOptions, CaptureOptions, Captured, CapturedNode, IdRange, LayerBuilder, LayerEntry,
-    LayerNode, apply,
+    Applied, BuildOptions, CaptureOptions, Captured, CapturedNode, IdRange, LayerEntry, LayerNode, apply,
 };
 use crate::worktree::leak::{Leak, LeakPart};
 
@@ -155,8 +154,9 @@ impl Core {
         let options = self.build_options(self.worker()?.identity());
         let data_lower = options.redirects.then(|| options.objects.clone());
         self.make_upper(session, resolved, &dirs, options.clone())?;
-        if !mounts.stubs.layer.is_empty() {
-            make_layer(session, &dirs.stubs, &mounts.stubs.layer, options)?;
+        let stubs = self.with_hidden(&resolved.base, &mounts.stubs.layer)?;
+        if !stubs.is_empty() {
+            make_layer(session, &dirs.stubs, &stubs, options)?;
             lowers.insert(0, dirs.stubs);
         }
         let upper = if resolved.spec.read_only {
@@ -170,7 +170,6 @@ impl Core {
         let mut plan = Plan::new(Rootfs::Overlay { lowers, data_lower, upper }, Vec::new());
         resolved.payload(&mut plan);
         plan.hostname.clone_from(&spec.hostname);
-        plan.allow = spec.allow.iter().map(|feature| sandbox_feature(*feature)).collect();
         plan.mounts.clone_from(&mounts.plan);
         Ok(plan)
     }
@@ -206,6 +205,7 @@ impl Resolved {
         plan.gid = spec.gid;
         plan.groups.clone_from(&spec.groups);
         plan.umask = u32::from(spec.umask);
+        plan.allow = spec.allow.iter().map(|feature| sandbox_feature(*feature)).collect();
     }
 }
 
@@ -467,24 +467,6 @@ fn new_leaks(draft: &mut Draft<'_>, captured: &[Captured], leaks: Vec<Leak>) -> 
         }
     }
     Ok(new)
-}
-
-/// Makes a small layer of directories and empty files in a directory that does not exist yet.
-fn make_layer(session: &Session, dir: &PathBuf, entries: &[LayerEntry], options: BuildOptions) -> Result<()> {
-    let plain =
-        |entry: &LayerEntry| entry.meta.uid == 0 && entry.meta.gid == 0 && entry.meta.xattrs.is_empty();
-    if entries.iter().all(plain) {
-        // Root inside is the caller outside, who needs no worker for this.
-        std::fs::create_dir(dir).map_err(|error| Error::disk("create directory", dir, error))?;
-        let mut builder = LayerBuilder::new(dir, BuildOptions { mapped_ids: 1, ..options })?;
-        entries.iter().try_for_each(|entry| builder.add(entry))?;
-        builder.finish()?;
-        return Ok(());
-    }
-    session.build_layer::<Error>(dir, options, |upload| {
-        Ok(entries.iter().try_for_each(|entry| upload.add(entry.clone()))?)
-    })?;
-    Ok(())
 }
 
 /// Removes what a run left and nobody keeps. What belongs to mapped ids only the worker can remove.

@@ -57,7 +57,7 @@ impl SandboxOptions {
         self.template.workdir(path).into()
     }
 
-    /// Sets the user of commands that name none; see [`Command::user`].
+    /// Sets the user of commands that name none; see [`Command::user`]. Names are those of the state that the sandbox began as.
     pub fn user(self, user: impl Into<String>) -> Self {
         self.template.user(user).into()
     }
@@ -91,7 +91,10 @@ impl SandboxOptions {
 /// A sandbox in which several commands run, one after the other or at once, and see each other's files and processes.
 ///
 /// What a command leaves running, such as a server, runs until the sandbox ends. [`Live::keep`] makes one state of all
-/// changes; dropping it keeps nothing. Either kills what still runs.
+/// changes; dropping it keeps nothing. Either kills what still runs: end a server first if its files are to be in order.
+///
+/// What a command itself asks for beyond its program, streams, environment, directory, user, umask and time does not count: the
+/// sandbox is one for all.
 ///
 /// ```no_run
 /// # fn demo(state: &treebox::blocking::State) -> treebox::Result<()> {
@@ -207,6 +210,11 @@ impl Live {
         if !command.injected.is_empty() {
             return Err(Error::invalid(
                 "files are copied into a live sandbox by its own options, not by a command",
+            ));
+        }
+        if !command.mounts.is_empty() {
+            return Err(Error::invalid(
+                "what is mounted in a live sandbox is said by its own options, not by a command",
             ));
         }
         let mut merged = command.clone();

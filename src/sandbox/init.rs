@@ -7,6 +7,7 @@
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 use nix::libc;
+use rustix::fs::CWD;
 use rustix::io::Errno;
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
@@ -28,6 +29,10 @@ const CONTAINER_CAPABILITIES: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::SETPCAP)
     .union(CapabilitySet::SETUID)
     .union(CapabilitySet::SYS_CHROOT);
+
+/// Added to the badness of everything inside, in thousandths of the memory. A payload can take it back down to the caller's
+/// own, and not below.
+const OOM_SCORE: &[u8] = b"300";
 
 /// Capabilities are numbered from 0; no kernel has 64 of them.
 const MAX_CAPABILITIES: u32 = 64;
@@ -129,6 +134,7 @@ pub(crate) struct Joining<'s> {
 pub(crate) fn join(script: &Script, joining: &Joining<'_>) -> ! {
     // First of all: what is inside already must not trace this process, nor see its memory or its executable. The
     // payload inherits it and keeps it until execve.
+    end_first();
     let mut done = undumpable();
     for (number, step) in script.steps.iter().enumerate() {
         if done.is_ok() {
@@ -165,6 +171,14 @@ fn enter(namespaces: &[OwnedFd]) -> Result<(), Fault> {
     Ok(())
 }
 
+/// Of the processes here the sandbox's are what the kernel is to end first when memory runs out.
+///
+/// Done while this process is dumpable and /proc the host's: the files of an undumpable one belong to real root. Some containers
+/// refuse it, and a sandbox without it is sound.
+fn end_first() {
+    let _ = sys::write_to(CWD, c"/proc/self/oom_score_adj", OOM_SCORE);
+}
+
 fn undumpable() -> Result<(), Fault> {
     Ok(rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?)
 }
@@ -180,6 +194,7 @@ fn await_maps(lines: &Lines) -> Result<(), Fault> {
     if sys::receive_byte(&lines.link, 0)? != Some(GO) {
         sys::exit_now(1);
     }
+    end_first();
     // Only now: an undumpable process's id maps cannot be written. From here on nothing inside can trace init
     // or look at its memory, its executable or its descriptors.
     undumpable()?;
@@ -200,6 +215,8 @@ fn set(step: &Step, scene: &mut Scene) -> Result<(), Fault> {
             let _ = sys::join_new_keyring();
             Ok(())
         }
+        Step::OrdinaryProcess => Ok(sys::become_ordinary()?),
+        Step::ProcessIds { most } => scene.bound_process_ids(*most),
         Step::Hostname(name) => Ok(sys::set_hostname(name)?),
         Step::LoopbackUp => Ok(sys::loopback_up()?),
         Step::Overlay(layers) => scene.overlay(layers),
@@ -208,6 +225,7 @@ fn set(step: &Step, scene: &mut Scene) -> Result<(), Fault> {
         Step::FreshSys => scene.fresh_sys(),
         Step::HostSys => scene.host_sys(),
         Step::Mask(path) => scene.mask(path),
+        Step::MaskOfHost(path) => scene.mask_of_host(path),
         Step::ReadOnly(path) => scene.make_read_only(path),
         Step::Dev => scene.empty_dev(),
         Step::Device { name, host, major, minor } => scene.device(name, host, *major, *minor),
@@ -434,6 +452,9 @@ fn become_payload(step: &Step) -> Result<(), Fault> {
             let limits = rustix::process::Rlimit { current: value(*soft), maximum: value(*hard) };
             rustix::process::setrlimit(kernel_resource(*resource), limits)?;
         }
+        Step::LimitAtMost { resource, soft, hard } => {
+            limit_at_most(kernel_resource(*resource), *soft, *hard)?
+        }
         Step::Processors(count) => use_processors(*count)?,
         Step::Umask(mask) => {
             rustix::process::umask(rustix::fs::Mode::from_raw_mode(*mask));
@@ -476,6 +497,14 @@ fn bound_capabilities() -> Result<(), Errno> {
     Ok(())
 }
 
+fn limit_at_most(resource: rustix::process::Resource, soft: u64, hard: u64) -> Result<(), Errno> {
+    let ceiling = rustix::process::getrlimit(resource).maximum.unwrap_or(u64::MAX);
+    let hard = hard.min(ceiling);
+    let value = |limit: u64| (limit != u64::MAX).then_some(limit);
+    let limits = rustix::process::Rlimit { current: value(soft.min(hard)), maximum: value(hard) };
+    rustix::process::setrlimit(resource, limits)
+}
+
 fn kernel_resource(resource: Resource) -> rustix::process::Resource {
     use rustix::process::Resource as Kernel;
     match resource {
@@ -486,8 +515,10 @@ fn kernel_resource(resource: Resource) -> rustix::process::Resource {
         Resource::FileSize => Kernel::Fsize,
         Resource::LockedMemory => Kernel::Memlock,
         Resource::MessageQueue => Kernel::Msgqueue,
+        Resource::Niceness => Kernel::Nice,
         Resource::OpenFiles => Kernel::Nofile,
         Resource::Processes => Kernel::Nproc,
+        Resource::RealTimePriority => Kernel::Rtprio,
         Resource::Stack => Kernel::Stack,
     }
 }

@@ -15,6 +15,20 @@ pub fn kernel_at_least(major: u32, minor: u32) -> bool {
     known.is_some_and(|version| version >= (major, minor))
 }
 
+/// Whether each pid namespace has a largest pid of its own (Linux ≥ 6.14). A system call and no allocation.
+pub(crate) fn process_ids_are_per_namespace() -> bool {
+    running((6, 14))
+}
+
+/// Whether overlayfs takes layers from mounts that are attached nowhere (Linux ≥ 6.15). A system call and no allocation.
+pub(crate) fn layers_may_be_detached() -> bool {
+    running((6, 15))
+}
+
+fn running(least: (u32, u32)) -> bool {
+    super::sys::kernel_release(|release| version(release).is_some_and(|version| version >= least))
+}
+
 fn version(release: &str) -> Option<(u32, u32)> {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit());
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))

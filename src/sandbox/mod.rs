@@ -47,7 +47,7 @@ pub use plan::{
     Bounds, DEFAULT_PATH, Exceeded, FileIdentity, MAX_HOSTNAME_BYTES, Mount, Network, Plan, Resource, Rlimit,
     Rootfs, SecretBytes, TerminalSize, Upper,
 };
-pub use prepare::{MAX_LOWERS, PlanError};
+pub use prepare::{DEFAULT_LIMITS, MAX_LOWERS, PlanError};
 pub use process::{
     Forked, become_worker, die_with_parent, exit_now, fork, own_children, set_terminal_size, signals,
     unshare_user,

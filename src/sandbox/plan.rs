@@ -41,7 +41,7 @@ pub struct Plan {
     pub network: Network,
     /// Mounts on top of the root, done in this order; every mount point must exist.
     pub mounts: Vec<Mount>,
-    /// Resource limits. Core dumps are off unless a limit for them is given here.
+    /// Resource limits. What is not named here has the default of [`DEFAULT_LIMITS`](super::DEFAULT_LIMITS).
     pub rlimits: Vec<Rlimit>,
     /// Limits of the sandbox as a whole.
     pub bounds: Bounds,
@@ -264,8 +264,10 @@ pub enum Resource {
     FileSize,
     LockedMemory,
     MessageQueue,
+    Niceness,
     OpenFiles,
     Processes,
+    RealTimePriority,
     Stack,
 }
 

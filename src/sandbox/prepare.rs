@@ -8,7 +8,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::idmap::IdMap;
-use super::plan::{MAX_HOSTNAME_BYTES, Mount, Network, Plan, Resource, Rootfs, Upper};
+use super::plan::{MAX_HOSTNAME_BYTES, Mount, Network, Plan, Resource, Rlimit, Rootfs, Upper};
 use super::step::{OverlayLayers, Program, Step};
 
 /// Paths that the default container configuration of moby covers.
@@ -28,7 +28,50 @@ const MASKED: &[&str] = &[
 ];
 
 /// Paths that the default container configuration of moby makes read-only.
-const READ_ONLY: &[&str] = &["proc/bus", "proc/fs", "proc/irq", "proc/sys", "proc/sysrq-trigger"];
+/// The last is not among them: real root could turn messages of the host's kernel on and off there.
+const READ_ONLY: &[&str] =
+    &["proc/bus", "proc/fs", "proc/irq", "proc/sys", "proc/sysrq-trigger", "proc/dynamic_debug"];
+
+/// What else is mounted on the host's /sys, where that is all there is to show. A sysfs of the sandbox's own has nothing there.
+const MASKED_OF_HOST: &[&str] = &[
+    "sys/fs/bpf",
+    "sys/fs/cgroup",
+    "sys/fs/pstore",
+    "sys/fs/selinux",
+    "sys/kernel/config",
+    "sys/kernel/debug",
+    "sys/kernel/security",
+    "sys/kernel/tracing",
+];
+
+/// The resource limits of a sandbox as name, soft and hard limit; never more than the caller has itself.
+///
+/// They do not follow the caller's soft limits, so that a result does not depend on the shell it was asked for from. Processes and
+/// threads are counted per user id and, since Linux 5.14, per user namespace, so for each sandbox alone; for real root the
+/// kernel does not count them. A core limit of one byte also keeps the host's core dump handler from being started.
+pub const DEFAULT_LIMITS: &[Rlimit] = &[
+    at_most(Resource::AddressSpace, UNLIMITED, UNLIMITED),
+    at_most(Resource::Core, 1, 1),
+    at_most(Resource::Cpu, UNLIMITED, UNLIMITED),
+    at_most(Resource::Data, UNLIMITED, UNLIMITED),
+    at_most(Resource::FileSize, UNLIMITED, UNLIMITED),
+    at_most(Resource::LockedMemory, 8 << 20, 8 << 20),
+    at_most(Resource::MessageQueue, 819_200, 819_200),
+    at_most(Resource::Niceness, 0, 0),
+    at_most(Resource::OpenFiles, 1024, 524_288),
+    at_most(Resource::Processes, 4096, 4096),
+    at_most(Resource::RealTimePriority, 0, 0),
+    at_most(Resource::Stack, 8 << 20, UNLIMITED),
+];
+
+/// Process ids of one sandbox, threads included: a fork bomb ends there even for real root (Linux ≥ 6.14).
+const MAX_PROCESS_IDS: u32 = 8192;
+
+const UNLIMITED: u64 = u64::MAX;
+
+const fn at_most(resource: Resource, soft: u64, hard: u64) -> Rlimit {
+    Rlimit { resource, soft, hard }
+}
 
 /// The devices a sandbox has, with their numbers (Documentation/admin-guide/devices.txt of the kernel).
 const DEVICES: &[(&str, u32, u32)] =
@@ -118,7 +161,7 @@ pub(crate) fn prepare_idle(plan: &Plan, map: &IdMap) -> Result<Vec<Step>, PlanEr
 /// they are those of [`prepare`], so that a command is sealed in the same way.
 pub(crate) fn prepare_joining(plan: &Plan, map: &IdMap) -> Result<Vec<Step>, PlanError> {
     check_ids(plan, map)?;
-    let mut steps = vec![Step::OwnKeyring, Step::Join];
+    let mut steps = vec![Step::OwnKeyring, Step::OrdinaryProcess, Step::Join];
     seal(plan, &mut steps);
     payload(plan, map, &mut steps)?;
     Ok(steps)
@@ -126,7 +169,7 @@ pub(crate) fn prepare_joining(plan: &Plan, map: &IdMap) -> Result<Vec<Step>, Pla
 
 /// The steps of init until its root is in place.
 fn scene(plan: &Plan, map: &IdMap) -> Result<Vec<Step>, PlanError> {
-    let mut steps = vec![Step::AwaitMaps, Step::PrivateMounts, Step::OwnKeyring];
+    let mut steps = vec![Step::AwaitMaps, Step::PrivateMounts, Step::OwnKeyring, Step::OrdinaryProcess];
     if !plan.hostname.is_empty() {
         if plan.hostname.len() > MAX_HOSTNAME_BYTES {
             return Err(PlanError::Hostname { bytes: plan.hostname.len() });
@@ -140,8 +183,10 @@ fn scene(plan: &Plan, map: &IdMap) -> Result<Vec<Step>, PlanError> {
     // /proc before everything that could hide the host's: a fresh one is only granted while a whole one is visible.
     steps.push(Step::FreshProc);
     steps.push(if plan.network == Network::Host { Step::HostSys } else { Step::FreshSys });
+    steps.push(Step::ProcessIds { most: MAX_PROCESS_IDS });
     steps.extend(READ_ONLY.iter().map(|path| Step::ReadOnly(fixed(path))));
     steps.extend(MASKED.iter().map(|path| Step::Mask(fixed(path))));
+    steps.extend(MASKED_OF_HOST.iter().map(|path| Step::MaskOfHost(fixed(path))));
     steps.extend(device_steps(map.has_gid(TTY_GROUP)));
     for mount in &plan.mounts {
         steps.push(extra_mount(mount)?);
@@ -177,8 +222,9 @@ fn payload(plan: &Plan, map: &IdMap, steps: &mut Vec<Step>) -> Result<(), PlanEr
     }
     steps.push(Step::Streams { owner: plan.uid });
     steps.push(Step::NewSession { tty: plan.terminal.is_some() });
-    if !plan.rlimits.iter().any(|limit| limit.resource == Resource::Core) {
-        steps.push(Step::Limit { resource: Resource::Core, soft: 0, hard: 0 });
+    let named = |limit: &&Rlimit| plan.rlimits.iter().any(|named| named.resource == limit.resource);
+    for Rlimit { resource, soft, hard } in DEFAULT_LIMITS.iter().copied().filter(|limit| !named(&limit)) {
+        steps.push(Step::LimitAtMost { resource, soft, hard });
     }
     for limit in &plan.rlimits {
         steps.push(Step::Limit { resource: limit.resource, soft: limit.soft, hard: limit.hard });

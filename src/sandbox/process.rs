@@ -25,6 +25,10 @@ pub fn become_worker() -> io::Result<()> {
     // Fails only for a process that leads its group already; then it is as good as done.
     let _ = rustix::process::setsid();
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    // A core dump of the worker would hold whatever passed through it. One byte, unlike none, also keeps the host's handler away.
+    let core = rustix::process::getrlimit(rustix::process::Resource::Core);
+    let limit = rustix::process::Rlimit { current: Some(1).min(core.maximum.or(Some(1))), ..core };
+    let _ = rustix::process::setrlimit(rustix::process::Resource::Core, limit);
     Ok(rustix::process::chdir("/")?)
 }
 

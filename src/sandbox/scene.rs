@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, OpenTreeFlags};
 
 use super::fault::{Aspect, During, Fault};
+use super::kernel;
 use super::plan::FileIdentity;
 use super::step::{Exercise, OverlayLayers};
 use super::sys;
@@ -22,6 +23,8 @@ use super::sys;
 pub(crate) struct Scene {
     root: Option<OwnedFd>,
     dev: Option<OwnedFd>,
+    /// Whether /sys shows the host's, with whatever is mounted there.
+    host_sys: bool,
     /// An empty read-only file system, attached once and cloned for every other directory it covers.
     empty: Option<OwnedFd>,
 }
@@ -56,7 +59,11 @@ impl Scene {
             self.root = Some(overlay_by_options(layers)?);
             return Ok(());
         }
-        let mount = match overlay_by_descriptors(layers) {
+        let detached = kernel::layers_may_be_detached().then(|| overlay_by_descriptors(layers, true));
+        let mount = match detached
+            .filter(Result::is_ok)
+            .unwrap_or_else(|| overlay_by_descriptors(layers, false))
+        {
             // Linux before 6.13 takes no descriptors for layers, and one before 6.8 knows no `lowerdir+`.
             Err(fault) if matches!(fault.errno, Errno::INVAL | Errno::NOSYS) => overlay_by_options(layers)?,
             other => {
@@ -92,12 +99,39 @@ impl Scene {
         match file_system(c"sysfs", &[], HARMLESS.union(MountAttrFlags::MOUNT_ATTR_RDONLY)) {
             Ok(mount) => attach(&mount, &point).during(Aspect::Attach),
             // Refused where the visible one is covered in parts, as inside containers. Few programs need it.
-            Err(_) => bind_host_sys(&point),
+            Err(_) => self.bind_host_sys(&point),
         }
     }
 
+    fn bind_host_sys(&mut self, point: &OwnedFd) -> Result<(), Fault> {
+        let Ok(mount) = clone_tree(c"/sys") else { return Ok(()) };
+        let attributes = HARMLESS.union(MountAttrFlags::MOUNT_ATTR_RDONLY);
+        // Without the flag it must not be shown at all.
+        if sys::mount_setattr(mount.as_fd(), attributes.bits().into()).is_err() {
+            return Ok(());
+        }
+        self.host_sys = true;
+        attach(&mount, point).during(Aspect::Attach)
+    }
+
     pub(crate) fn host_sys(&mut self) -> Result<(), Fault> {
-        bind_host_sys(&self.fixed_point(c"sys", OFlags::DIRECTORY)?)
+        let point = self.fixed_point(c"sys", OFlags::DIRECTORY)?;
+        self.bind_host_sys(&point)
+    }
+
+    pub(crate) fn mask_of_host(&mut self, path: &CStr) -> Result<(), Fault> {
+        if self.host_sys { self.mask(path) } else { Ok(()) }
+    }
+
+    /// Before Linux 6.14 there is one limit for the whole machine, which real root could change here: then it is left alone.
+    pub(crate) fn bound_process_ids(&self, most: u32) -> Result<(), Fault> {
+        if !kernel::process_ids_are_per_namespace() {
+            return Ok(());
+        }
+        let mut text = [0; 10];
+        // One that is lower already, or refused by a filter around this program, stays as it is.
+        let _ = sys::write_to(self.root()?, c"proc/sys/kernel/pid_max", decimal(most, &mut text));
+        Ok(())
     }
 
     pub(crate) fn mask(&mut self, path: &CStr) -> Result<(), Fault> {
@@ -324,12 +358,26 @@ fn resolve_inside(
     Err(Errno::AGAIN)
 }
 
-fn overlay_by_descriptors(layers: &OverlayLayers) -> Result<OwnedFd, Fault> {
+/// With `detached` the layers are found through a mount of their own, which is attached nowhere: then the payload's
+/// /proc/self/mountinfo shows their names within the store, and nothing of where the host has it. It fails where something is mounted
+/// within the store.
+fn overlay_by_descriptors(layers: &OverlayLayers, detached: bool) -> Result<OwnedFd, Fault> {
+    let base = layers.base.as_c_str();
+    let tree = match detached {
+        true => {
+            let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+            Some(rustix::mount::open_tree(CWD, base, flags).during(Aspect::Source)?)
+        }
+        false => None,
+    };
     let fs = rustix::mount::fsopen(c"overlay", FsOpenFlags::FSOPEN_CLOEXEC).during(Aspect::Create)?;
     let set = |key: &CStr, path: &CStr| -> Result<(), Fault> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let dir = rustix::fs::openat(CWD, path, flags, Mode::empty()).during(Aspect::Source)?;
-        Ok(rustix::mount::fsconfig_set_fd(&fs, key, &dir)?)
+        let dir = match &tree {
+            Some(tree) => rustix::fs::openat(tree, below(base, path), flags, Mode::empty()),
+            None => rustix::fs::openat(CWD, path, flags, Mode::empty()),
+        };
+        Ok(rustix::mount::fsconfig_set_fd(&fs, key, &dir.during(Aspect::Source)?)?)
     };
     for lower in &layers.lowers {
         set(c"lowerdir+", lower)?;
@@ -346,6 +394,13 @@ fn overlay_by_descriptors(layers: &OverlayLayers) -> Result<OwnedFd, Fault> {
     rustix::mount::fsconfig_create(&fs).during(Aspect::Create)?;
     rustix::mount::fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::MOUNT_ATTR_NODEV)
         .during(Aspect::Create)
+}
+
+/// What is left of a path behind a directory that it lies in; a path that does not is itself.
+fn below<'p>(base: &CStr, path: &'p CStr) -> &'p CStr {
+    let rest = path.to_bytes_with_nul().strip_prefix(base.to_bytes()).unwrap_or(path.to_bytes_with_nul());
+    let rest = rest.strip_prefix(b"/").unwrap_or(rest);
+    CStr::from_bytes_with_nul(rest).unwrap_or(path)
 }
 
 fn overlay_by_options(layers: &OverlayLayers) -> Result<OwnedFd, Fault> {
@@ -405,17 +460,29 @@ fn device(host: &CStr, major: u32, minor: u32) -> Result<OwnedFd, Fault> {
     let is_device = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
         && rustix::fs::major(stat.st_rdev) == major
         && rustix::fs::minor(stat.st_rdev) == minor;
-    if is_device { Ok(tree) } else { Err(Fault::new(Aspect::Check, Errno::NODEV)) }
+    if !is_device {
+        return Err(Fault::new(Aspect::Check, Errno::NODEV));
+    }
+    // The inode is the host's: real root could change its mode and owner for everybody. Reading and writing a device is
+    // no change of its file system.
+    let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY
+        | MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    sys::mount_setattr(tree.as_fd(), attributes.bits().into()).during(Aspect::Source)?;
+    Ok(tree)
 }
 
-fn bind_host_sys(point: &OwnedFd) -> Result<(), Fault> {
-    let Ok(mount) = clone_tree(c"/sys") else { return Ok(()) };
-    let attributes = HARMLESS.union(MountAttrFlags::MOUNT_ATTR_RDONLY);
-    // Without the flag it must not be shown at all.
-    if sys::mount_setattr(mount.as_fd(), attributes.bits().into()).is_err() {
-        return Ok(());
+/// A number as text, without allocating.
+fn decimal(mut number: u32, text: &mut [u8; 10]) -> &[u8] {
+    let mut at = text.len();
+    loop {
+        at -= 1;
+        text[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 || at == 0 {
+            return &text[at..];
+        }
     }
-    attach(&mount, point).during(Aspect::Attach)
 }
 
 fn attach(mount: &OwnedFd, point: &OwnedFd) -> Result<(), Errno> {

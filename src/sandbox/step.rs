@@ -20,6 +20,10 @@ pub(crate) enum Step {
     Processors(u32),
     /// Leave the host's session keyring.
     OwnKeyring,
+    /// Drop what the caller's scheduling and personality would change inside.
+    OrdinaryProcess,
+    /// Bound the process ids of the new pid namespace, where the kernel can.
+    ProcessIds { most: u32 },
     /// Set the host name.
     Hostname(Vec<u8>),
     /// Bring the loopback interface up.
@@ -32,6 +36,8 @@ pub(crate) enum Step {
     FreshProc,
     /// Cover a path below /proc or /sys, if it exists.
     Mask(CString),
+    /// Cover a path below /sys, if it exists and /sys is the host's.
+    MaskOfHost(CString),
     /// Make a path below /proc read-only, if it exists.
     ReadOnly(CString),
     /// Mount a read-only sysfs of the new network namespace, or show the host's, or nothing.
@@ -76,6 +82,8 @@ pub(crate) enum Step {
     Streams { owner: u32 },
     /// Set one resource limit.
     Limit { resource: Resource, soft: u64, hard: u64 },
+    /// Set one resource limit, or what the caller may have of it if that is less.
+    LimitAtMost { resource: Resource, soft: u64, hard: u64 },
     /// Set the file creation mask.
     Umask(u32),
     /// Enter the working directory.
@@ -146,6 +154,8 @@ impl fmt::Display for Step {
             Self::PrivateMounts => f.write_str("make all mounts private"),
             Self::Processors(count) => write!(f, "use {count} processors"),
             Self::OwnKeyring => f.write_str("join a new session keyring"),
+            Self::OrdinaryProcess => f.write_str("become an ordinary process"),
+            Self::ProcessIds { most } => write!(f, "bound process ids to {most}"),
             Self::Hostname(name) => write!(f, "set the host name to {}", name.escape_ascii()),
             Self::LoopbackUp => f.write_str("bring the loopback interface up"),
             Self::Overlay(layers) => write!(f, "mount the overlay root ({layers})"),
@@ -154,6 +164,7 @@ impl fmt::Display for Step {
             }
             Self::FreshProc => f.write_str("mount /proc"),
             Self::Mask(path) => write!(f, "mask /{}", text(path)),
+            Self::MaskOfHost(path) => write!(f, "mask /{} if it is the host's", text(path)),
             Self::ReadOnly(path) => write!(f, "make /{} read-only", text(path)),
             Self::FreshSys => f.write_str("mount /sys read-only"),
             Self::HostSys => f.write_str("bind the host's /sys read-only"),
@@ -195,6 +206,9 @@ impl fmt::Display for Step {
             Self::Streams { .. } => f.write_str("put the standard streams in place"),
             Self::Limit { resource, soft, hard } => {
                 write!(f, "limit {resource:?} to {} (at most {})", limit(*soft), limit(*hard))
+            }
+            Self::LimitAtMost { resource, soft, hard } => {
+                write!(f, "limit {resource:?} to {} (at most {}), or less", limit(*soft), limit(*hard))
             }
             Self::Umask(mask) => write!(f, "set the umask to {mask:03o}"),
             Self::WorkDir(path) => write!(f, "enter the working directory {}", text(path)),

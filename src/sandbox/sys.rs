@@ -154,6 +154,47 @@ pub(crate) fn install_filter(
     Ok(listener.then(|| unsafe { OwnedFd::from_raw_fd(fd as RawFd) }))
 }
 
+/// Takes real-time scheduling and an odd personality away. Niceness stays: who starts a run politely means the run.
+pub(crate) fn become_ordinary() -> Result<(), Errno> {
+    // SAFETY: both calls take plain numbers.
+    unsafe {
+        check(libc::syscall(libc::SYS_personality, 0usize))?;
+        let policy = check(libc::syscall(libc::SYS_sched_getscheduler, 0usize))?;
+        let ordinary = [libc::SCHED_OTHER, libc::SCHED_BATCH, libc::SCHED_IDLE].map(libc::c_long::from);
+        if !ordinary.contains(&policy) {
+            let priority: libc::c_int = 0;
+            // A sched_param is its priority, and 0 is the only one of ordinary processes.
+            check(libc::syscall(
+                libc::SYS_sched_setscheduler,
+                0usize,
+                libc::SCHED_OTHER,
+                &raw const priority,
+            ))?;
+        }
+    }
+    Ok(())
+}
+
+/// Shows the kernel's release; an unreadable one is empty.
+pub(crate) fn kernel_release<T>(show: impl FnOnce(&str) -> T) -> T {
+    // SAFETY: utsname is plain bytes, for which zeroes are valid; the call fills it and ends each text with a zero.
+    let name = unsafe {
+        let mut name: libc::utsname = std::mem::zeroed();
+        libc::uname(&raw mut name);
+        name
+    };
+    // SAFETY: the last byte of the zeroed array is never written, so there is an end.
+    show(unsafe { CStr::from_ptr(name.release.as_ptr()) }.to_str().unwrap_or_default())
+}
+
+/// Writes to a file that exists, in one call.
+pub(crate) fn write_to(dir: impl std::os::fd::AsFd, path: &CStr, bytes: &[u8]) -> Result<(), Errno> {
+    use rustix::fs::{Mode, OFlags};
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let file = rustix::fs::openat(dir, path, flags, Mode::empty())?;
+    rustix::io::write(&file, bytes).map(drop)
+}
+
 /// Brings the loopback interface of this network namespace up; the kernel then gives it its addresses.
 pub(crate) fn loopback_up() -> Result<(), Errno> {
     // SAFETY: socket has no memory arguments.

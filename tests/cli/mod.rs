@@ -11,4 +11,6 @@ mod refs;
 mod restricted;
 mod run;
 mod run_options;
+mod streaming;
 mod surface;
+mod terminal;

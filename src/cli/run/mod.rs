@@ -48,11 +48,11 @@ pub(super) fn step(
         let passing = Arc::clone(&passing);
         Arc::new(move |stream, bytes: &[u8]| passing.write(stream, bytes)) as Sink
     });
-    let mut raw = None;
+    let raw = if command.is_typed_to() { Raw::enter() } else { None };
     let mut live = |input: LiveInput| {
         if let Some(end) = input.stdin {
-            if input.terminal.is_some() {
-                raw = Raw::enter();
+            if let Some(raw) = &raw {
+                raw.hand_over();
             }
             stdin::copy_to(end, input.terminal.clone());
         }
