@@ -267,7 +267,7 @@ impl Ground {
         let kept = match self.keeping.over_disk(finished.exceeded) {
             Some(over) => Err(over),
             None if self.disposable => Ok(()),
-            None => self.keep(&session, &mut outcome),
+            None => self.room_to_keep().and_then(|()| self.keep(&session, &mut outcome)),
         };
         let cleared = clear(&session, &run_dirs(&self.scratch));
         self.core.release(session);
@@ -287,6 +287,21 @@ impl Ground {
                 .notice(&format!("{path} changed during the run: its result is kept and not remembered"));
             self.resolved.key = None;
         }
+    }
+
+    /// Refuses to keep the result of a run that has filled the store's file system.
+    ///
+    /// Keeping takes hardly any room, since files are moved; but begun without any it would leave files in the store that nothing
+    /// names, and with them a full file system.
+    fn room_to_keep(&self) -> Result<()> {
+        const LEAST_BYTES: u64 = 4 << 20;
+        let path = self.scratch.path();
+        let stat = rustix::fs::statvfs(path).map_err(|errno| Error::disk("look at", path, errno.into()))?;
+        if stat.f_bavail.saturating_mul(stat.f_frsize) < LEAST_BYTES {
+            let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+            return Err(Error::disk("keep the result of the run in", self.core.layout().root(), full));
+        }
+        Ok(())
     }
 
     /// Turns the upper directory into a state and remembers the run.
