@@ -244,7 +244,8 @@ impl Live {
             return Err(over());
         };
         let duration = began.elapsed();
-        let mut used = resources(&sandbox.end()?);
+        let exit = sandbox.end()?;
+        let mut used = resources(&exit);
         for end in &log.ends {
             // All have ended with the sandbox; their threads may not have heard of it yet.
             if let Ok(Some((exit, _))) = end.wait(None) {
@@ -252,7 +253,7 @@ impl Live {
             }
         }
         ground.resolved.spec.program = Program::Shell(log.finish());
-        ground.conclude(Finished {
+        let finished = Finished {
             exit_code: Some(0),
             signal: None,
             timed_out: false,
@@ -261,7 +262,9 @@ impl Live {
             truncated: false,
             duration,
             resources: used,
-        })
+            exceeded: exit.exceeded,
+        };
+        ground.conclude(finished)
     }
 
     fn opened(&self) -> MutexGuard<'_, Option<Opened>> {

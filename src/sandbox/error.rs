@@ -73,6 +73,16 @@ pub enum LaunchError {
              container: give the outer container an uncovered /proc (docker: --security-opt systempaths=unconfined)"
     )]
     ProcRefused,
+    /// The helper of a private network failed.
+    #[error("cannot connect the private network: {program}: {message}{hint}")]
+    Network {
+        /// The helper program.
+        program: String,
+        /// What it said.
+        message: String,
+        /// The way out, or empty.
+        hint: String,
+    },
     /// The kernel refuses new namespaces.
     #[error("cannot create the sandbox's namespaces: {}: {hint}", describe(*errno))]
     Namespaces {

@@ -176,13 +176,13 @@ fn scene(plan: &Plan, map: &IdMap) -> Result<Vec<Step>, PlanError> {
         }
         steps.push(Step::Hostname(plan.hostname.clone().into_bytes()));
     }
-    if plan.network == Network::None {
+    if plan.network != Network::Host {
         steps.push(Step::LoopbackUp);
     }
     steps.push(root(&plan.rootfs)?);
     // /proc before everything that could hide the host's: a fresh one is only granted while a whole one is visible.
     steps.push(Step::FreshProc);
-    steps.push(if plan.network == Network::None { Step::FreshSys } else { Step::HostSys });
+    steps.push(if plan.network == Network::Host { Step::HostSys } else { Step::FreshSys });
     steps.push(Step::ProcessIds { most: MAX_PROCESS_IDS });
     steps.extend(READ_ONLY.iter().map(|path| Step::ReadOnly(fixed(path))));
     steps.extend(MASKED.iter().map(|path| Step::Mask(fixed(path))));
@@ -228,6 +228,9 @@ fn payload(plan: &Plan, map: &IdMap, steps: &mut Vec<Step>) -> Result<(), PlanEr
     }
     for limit in &plan.rlimits {
         steps.push(Step::Limit { resource: limit.resource, soft: limit.soft, hard: limit.hard });
+    }
+    if let Some(count) = plan.bounds.processors {
+        steps.push(Step::Processors(count));
     }
     steps.push(Step::Umask(plan.umask & 0o777));
     steps.push(Step::WorkDir(c_string("the working directory", &plan.cwd)?));

@@ -5,7 +5,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::protocol::{Request, Response, send};
-use crate::sandbox::{Channel, FrameError, IdMap, Joined, LaunchError, Plan, Sandbox, launch, launch_idle};
+use super::watch::Watch;
+use crate::sandbox::{
+    Channel, Exceeded, FrameError, IdMap, Joined, LaunchError, Plan, Sandbox, launch, launch_idle,
+};
 
 /// Everything under way, and the id maps that it was started with.
 #[derive(Default)]
@@ -19,6 +22,9 @@ struct Sandboxed {
     joined: Vec<(u64, Joined)>,
     run: u64,
     sandbox: Sandbox,
+    /// Of its bounds, if there is something to look after; none any more when one was exceeded.
+    watch: Option<Watch>,
+    exceeded: Option<Exceeded>,
 }
 
 /// What became of a request.
@@ -48,13 +54,17 @@ impl Runs {
             one.joined.iter().for_each(|(_, joined)| watch(joined.pidfd()));
             watch(one.sandbox.pidfd());
         }
-        if poll(&mut watched, PollTimeout::NONE).is_err() {
+        let pause = self.sandboxes.iter().filter_map(|one| one.watch.as_ref()?.pause()).min();
+        let pause =
+            pause.map_or(PollTimeout::NONE, |pause| PollTimeout::try_from(pause).unwrap_or(PollTimeout::MAX));
+        if poll(&mut watched, pause).is_err() {
             // EINTR; anything else shows when the host is spoken to.
             return Ok(false);
         }
         let mut ready = watched.iter().map(|one| one.any().unwrap_or(true)).collect::<Vec<_>>().into_iter();
         let spoke = ready.next().unwrap_or(false);
         self.collect(host, &mut ready)?;
+        self.sandboxes.iter_mut().for_each(Sandboxed::look);
         Ok(spoke)
     }
 
@@ -64,16 +74,17 @@ impl Runs {
             for (run, joined) in std::mem::take(&mut one.joined) {
                 if ended.next() == Some(true) {
                     let (ending, usage) = joined.wait();
-                    send(host, &Response::Exited { run, ending, usage }, &[])?;
+                    send(host, &Response::Exited { run, ending, usage, exceeded: one.exceeded }, &[])?;
                 } else {
                     one.joined.push((run, joined));
                 }
             }
             if ended.next() == Some(true) {
-                let Sandboxed { run, sandbox, joined } = one;
+                let Sandboxed { run, sandbox, joined, watch, exceeded } = one;
                 drop(joined);
                 let (ending, usage) = sandbox.wait();
-                send(host, &Response::Exited { run, ending, usage }, &[])?;
+                let exceeded = exceeded.or_else(|| watch?.last_look());
+                send(host, &Response::Exited { run, ending, usage, exceeded }, &[])?;
             } else {
                 self.sandboxes.push(one);
             }
@@ -92,11 +103,11 @@ impl Runs {
             Request::Run { run, plan } => {
                 let streams = three(fds)?;
                 let launched = self.map().and_then(|map| launch(&plan, map, streams));
-                self.started(host, run, launched)?;
+                self.started(host, run, &plan, launched)?;
             }
             Request::Open { run, plan } => {
                 let launched = self.map().and_then(|map| launch_idle(&plan, map));
-                self.started(host, run, launched)?;
+                self.started(host, run, &plan, launched)?;
             }
             Request::Join { run, within, plan } => self.join(host, run, within, &plan, three(fds)?)?,
             // What is meant for a run that has ended meanwhile hits nobody.
@@ -122,13 +133,15 @@ impl Runs {
         &mut self,
         host: &Channel,
         run: u64,
+        plan: &Plan,
         launched: Result<Sandbox, LaunchError>,
     ) -> Result<(), FrameError> {
         match launched {
             Err(error) => send(host, &Response::NotStarted { run, error }, &[]),
             Ok(mut sandbox) => {
                 let (pid, terminal) = (sandbox.pid(), sandbox.take_terminal());
-                self.sandboxes.push(Sandboxed { joined: Vec::new(), run, sandbox });
+                let watch = Watch::new(plan);
+                self.sandboxes.push(Sandboxed { joined: Vec::new(), run, sandbox, watch, exceeded: None });
                 tell_start(host, run, pid, terminal)
             }
         }
@@ -163,6 +176,19 @@ impl Runs {
                 sandbox(&one.sandbox);
             }
             one.joined.iter().filter(|(number, _)| *number == run).for_each(|(_, it)| joined(it));
+        }
+    }
+}
+
+impl Sandboxed {
+    /// Looks after the bounds, and kills everything when one is exceeded.
+    fn look(&mut self) {
+        let Some(watch) = &mut self.watch else { return };
+        let tops = self.joined.iter().map(|(_, joined)| joined.pid());
+        self.exceeded = watch.look(self.sandbox.pid(), tops);
+        if self.exceeded.is_some() {
+            self.watch = None;
+            self.sandbox.kill();
         }
     }
 }

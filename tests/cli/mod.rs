@@ -3,7 +3,9 @@
 mod bad_input;
 mod copying;
 mod history;
+mod limits;
 mod memory;
+mod network;
 mod reading;
 mod refs;
 mod restricted;

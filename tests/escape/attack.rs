@@ -79,6 +79,9 @@ fn act(args: &[String]) -> Done {
             ok()
         }
         ("mknod", [path, kind, major, minor]) => mknod(path, kind, major, minor),
+        ("use-device", [path, kind, major, minor]) => {
+            mknod(path, kind, major, minor).and_then(|_| read(path))
+        }
         ("connect-abstract", [name]) => connect_abstract(name),
         ("connect-tcp", [port]) => {
             std::net::TcpStream::connect(("127.0.0.1", port.parse().unwrap())).and_then(|_| ok())

@@ -9,6 +9,7 @@ use super::secret::{Secrets, too_short};
 use super::{Owner, ReadSecret, ResolvedMount, What};
 use crate::engine::core::Core;
 use crate::engine::error::Result;
+use crate::engine::network::RESOLVER_FILE;
 use crate::engine::spec::Resolved;
 use crate::object::TreePath;
 use crate::sandbox::Mount;
@@ -25,15 +26,16 @@ pub(in crate::engine) struct RunMounts {
 }
 
 impl Core {
-    /// Opens what a run mounts. `timeout` limits how long it waits for caches.
+    /// Opens what a run mounts; `resolver` is the file to be seen as the resolver file. `timeout` limits how long it waits for caches.
     pub(in crate::engine) fn open_mounts(
         &self,
         session: &Session,
         resolved: &Resolved,
+        resolver: Option<&Path>,
         timeout: Option<Duration>,
     ) -> Result<RunMounts> {
         let mut run = RunMounts::default();
-        if resolved.mounts.is_empty() {
+        if resolved.mounts.is_empty() && resolver.is_none() {
             return Ok(run);
         }
         let deadline = timeout.map(|limit| Instant::now() + limit);
@@ -75,6 +77,11 @@ impl Core {
                 (What::Bind { .. }, None) => unreachable!("every bind mount is resolved with its source"),
             }
         }
+        if let Some(source) = resolver {
+            let bind =
+                Mount::Bind { source: source.into(), found: None, target: "/".into(), read_only: false };
+            points.add_unless_covered(&parsed(RESOLVER_FILE.as_bytes())?, bind);
+        }
         (run.plan, run.stubs) = points.finish()?;
         if !resolved.disposable {
             let (searched, short) = Secrets::new(&secrets);
@@ -112,5 +119,9 @@ fn joined(target: &TreePath, below: &Path) -> Result<TreePath> {
     let mut bytes = target.to_bytes();
     bytes.push(b'/');
     bytes.extend_from_slice(below.as_os_str().as_encoded_bytes());
-    TreePath::parse(&bytes).map_err(|error| crate::engine::error::Error::invalid(error.to_string()))
+    parsed(&bytes)
+}
+
+fn parsed(path: &[u8]) -> Result<TreePath> {
+    TreePath::parse(path).map_err(|error| crate::engine::error::Error::invalid(error.to_string()))
 }

@@ -61,6 +61,21 @@ impl<'s> Points<'s> {
         self.wanted.push(Wanted { target: target.clone(), directory, mount });
     }
 
+    /// Adds a mount of a file that gives way: where another mount goes there or covers the place, where none may be, and where a directory
+    /// is.
+    pub(in crate::engine) fn add_unless_covered(&mut self, target: &TreePath, mount: Mount) {
+        let Ok(spot) = self.spot(target, &[]) else { return };
+        let there = spot.existing.last().filter(|_| spot.existing.len() == spot.path.len());
+        let directory = there.is_some_and(|entry| matches!(entry.node, Node::Directory { .. }));
+        let covers = |wanted: &Wanted| {
+            self.spot(&wanted.target, &[]).is_ok_and(|other| spot.path.starts_with(&other.path))
+        };
+        let real: TreePath = spot.path.clone().into();
+        if !directory && check_allowed(target, &real).is_ok() && !self.wanted.iter().any(covers) {
+            self.add(target, false, mount);
+        }
+    }
+
     /// Gives the mounts with their real targets, parents before what is in them, and the stubs.
     pub(in crate::engine) fn finish(mut self) -> Result<(Vec<Mount>, Stubs)> {
         // By where they lead without each other, so that a mount comes after the one it lies in; then for good.
