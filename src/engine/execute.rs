@@ -19,8 +19,8 @@ use super::state::{Origin, State};
 use super::types::{Sink, Stream};
 use crate::disk::Scratch;
 use crate::index::{MAX_INLINE_OUTPUT_BYTES, OutputRecord, Run, Usage};
-use crate::object::{self, Draft, Network, StateId, TreeId};
-use crate::sandbox::{Ending, Plan, Rootfs, Upper};
+use crate::object::{self, Draft, Network, RootMode, StateId, TreeId};
+use crate::sandbox::{Emulation, Ending, Plan, Rootfs, Upper};
 use crate::store::Batch;
 use crate::worker::{Exit, Killer, Session, SessionError};
 use crate::worktree::layer::{
@@ -141,7 +141,7 @@ impl Core {
     fn plan(&self, session: &Session, resolved: &Resolved, stack: &Stack, scratch: &Scratch) -> Result<Plan> {
         let dirs = run_dirs(scratch);
         let mut lowers = self.lower_paths(stack);
-        let options = self.build_options(self.worker()?.identity());
+        let options = self.build_options(self.worker()?.identity())?;
         let data_lower = options.redirects.then(|| options.objects.clone());
         self.make_upper(session, resolved, &dirs, options)?;
         let upper = if resolved.spec.read_only {
@@ -160,6 +160,9 @@ impl Core {
         plan.gid = spec.gid;
         plan.groups.clone_from(&spec.groups);
         plan.umask = u32::from(spec.umask);
+        if spec.root_mode == RootMode::Recorded {
+            plan.emulation = Some(Emulation { owned: self.owned(&resolved.base)? });
+        }
         plan.network = match spec.network {
             Network::None => crate::sandbox::Network::None,
             Network::Host => crate::sandbox::Network::Host,
@@ -372,7 +375,8 @@ impl Execution {
         }
         let root = core.store.root(tree)?;
         let mut draft = Draft::from_root(&core.store, *tree, root);
-        let ids = IdRange { mapped: mapped_ids(worker.identity()) };
+        let recorded = self.resolved.spec.root_mode == RootMode::Recorded;
+        let ids = IdRange { mapped: mapped_ids(worker.identity()), recorded };
         let applied = apply(&mut draft, &captured, ids, self.resolved.spec.epoch)?;
         (*tree, _) = draft.finish(batch)?;
         Ok(applied)

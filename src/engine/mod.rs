@@ -20,6 +20,7 @@ mod live;
 mod log;
 mod naming;
 mod outcome;
+mod owned;
 mod prepared;
 mod read;
 mod refs;

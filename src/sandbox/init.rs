@@ -4,7 +4,7 @@
 //! - Between clone and execve there are system calls only, on memory prepared by the parent.
 //! - Neither function returns: both processes end here or become another program.
 
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 
 use nix::libc;
 use rustix::io::Errno;
@@ -13,7 +13,7 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 use super::fault::{self, Aspect, Fault};
 use super::plan::Resource;
 use super::scene::{Scene, exists};
-use super::step::{Program, Step};
+use super::step::{Exercise, Program, Step};
 use super::sys::{self, Cloned, Pointers};
 
 /// What a container's root may do; podman's default set.
@@ -69,6 +69,11 @@ impl Script {
             _ => None,
         });
         Self { steps, argv, env, groups: groups.unwrap_or_default() }
+    }
+
+    /// Whether the payload hands over a listener before it becomes the program.
+    pub(crate) fn emulates(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step, Step::Emulate { .. }))
     }
 
     pub(crate) fn step(&self, number: usize) -> Option<&Step> {
@@ -239,14 +244,20 @@ fn ended(status: i32) -> [u8; ENDED_BYTES] {
 
 /// Descriptor of the report line in the payload, right after the standard streams.
 const REPORT_FD: RawFd = 3;
+/// Descriptor of the link to the parent in a payload that sends its filter's listener there.
+const LINK_FD: RawFd = 4;
 
 fn payload(script: &Script, first: usize, lines: &Lines) -> ! {
     let mut report = lines.report.as_raw_fd();
     for (offset, step) in script.steps.iter().skip(first).enumerate() {
         let done = match step {
-            Step::Streams { owner } => streams(lines, *owner).map(|()| report = REPORT_FD),
+            Step::Streams { owner, keep_link } => {
+                streams(lines, *owner, *keep_link).map(|()| report = REPORT_FD)
+            }
             Step::Exec(program) => Err(execute(script, program)),
             Step::Groups(_) => rustix::thread::set_thread_groups(&script.groups).map_err(Fault::from),
+            // The parent serves from the moment on when the report line closes.
+            Step::Exercise(Exercise::BecomeOther) => sys::exit_now(i32::from(!become_other())),
             step => become_payload(step),
         };
         if let Err(fault) = done {
@@ -259,7 +270,9 @@ fn payload(script: &Script, first: usize, lines: &Lines) -> ! {
     sys::exit_now(0)
 }
 
-fn streams(lines: &Lines, owner: u32) -> Result<(), Fault> {
+fn streams(lines: &Lines, owner: u32, keep_link: bool) -> Result<(), Fault> {
+    // Out of the way of what is put in place below.
+    let link = rustix::io::fcntl_dupfd_cloexec(&lines.link, LINK_FD + 1)?;
     for (target, stream) in lines.streams.iter().enumerate() {
         if owner != 0 {
             own_pipe(stream, owner);
@@ -269,7 +282,13 @@ fn streams(lines: &Lines, owner: u32) -> Result<(), Fault> {
     if lines.report.as_raw_fd() != REPORT_FD {
         sys::duplicate_onto(lines.report.as_raw_fd(), REPORT_FD, true)?;
     }
-    Ok(sys::close_from(REPORT_FD as u32 + 1)?)
+    if !keep_link {
+        return Ok(sys::close_from(REPORT_FD as u32 + 1)?);
+    }
+    sys::duplicate_onto(link.as_raw_fd(), LINK_FD, true)?;
+    // It is closed below, with all others.
+    let _ = link.into_raw_fd();
+    Ok(sys::close_from(LINK_FD as u32 + 1)?)
 }
 
 /// Gives an anonymous pipe to the payload's user, who could otherwise not open /dev/stdout. Files are left alone.
@@ -314,10 +333,29 @@ fn become_payload(step: &Step) -> Result<(), Fault> {
             rustix::thread::clear_ambient_capability_set()?;
         }
         Step::NoNewPrivileges => rustix::thread::set_no_new_privs(true)?,
+        Step::Emulate { filter, identity } => emulate(filter, *identity)?,
         Step::DefaultSignals => sys::default_signals()?,
         _ => return Err(Fault::new(Aspect::Check, Errno::INVAL)),
     }
     Ok(())
+}
+
+/// Becomes a group as a program would; whether it then is that group.
+fn become_other() -> bool {
+    const OTHER: u32 = 4711;
+    let other = rustix::thread::Gid::from_raw(OTHER);
+    sys::close_from(REPORT_FD as u32).is_ok()
+        && rustix::thread::set_thread_res_gid(other, other, other).is_ok()
+        && rustix::process::getgid().as_raw() == OTHER
+}
+
+/// Hands the supervisor's end of a new filter to the parent.
+fn emulate(filter: &[libc::sock_filter], identity: u64) -> Result<(), Errno> {
+    super::emulate::mark_self(identity)?;
+    let Some(listener) = sys::install_filter(filter, true)? else { return Err(Errno::NOSYS) };
+    // SAFETY: `streams` has put the link there, and only execve closes it.
+    let link = unsafe { BorrowedFd::borrow_raw(LINK_FD) };
+    sys::send_descriptor(link, listener.as_fd())
 }
 
 fn bound_capabilities() -> Result<(), Errno> {

@@ -4,10 +4,12 @@ use std::io::Read as _;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::libc;
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
+use nix::sys::socket::{
+    AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, recv, recvmsg, send, socketpair,
+};
 use rustix::process::{Signal, WaitId, WaitIdOptions};
 use serde::{Deserialize, Serialize};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, FromRawFd};
 
 use super::error::LaunchError;
 use super::fault::{self, REPORT_BYTES};
@@ -47,6 +49,7 @@ pub struct Sandbox {
     pid: i32,
     pidfd: OwnedFd,
     link: OwnedFd,
+    listener: Option<OwnedFd>,
     gone: bool,
 }
 
@@ -95,7 +98,7 @@ pub(crate) fn start(
     };
     drop(lines);
     let Some(pidfd) = pidfd else { return Err(LaunchError::namespaces(libc::EINVAL)) };
-    let mut sandbox = Sandbox { pid, pidfd, link, gone: false };
+    let mut sandbox = Sandbox { pid, pidfd, link, listener: None, gone: false };
     write_maps(pid)?;
     send(sandbox.link.as_raw_fd(), &[GO], MsgFlags::MSG_NOSIGNAL).map_err(system("let the sandbox begin"))?;
     let mut record = Vec::with_capacity(REPORT_BYTES);
@@ -108,11 +111,36 @@ pub(crate) fn start(
             sandbox.await_gone();
             Err(LaunchError::of_step(script.step(number), fault))
         }
-        Err(_) => Ok(sandbox),
+        Err(_) => {
+            if script.emulates() {
+                sandbox.listener = receive_descriptor(&sandbox.link).map_err(system("receive the listener"))?;
+            }
+            Ok(sandbox)
+        }
     }
 }
 
+/// The descriptor in the packet that has come before the program was executed.
+fn receive_descriptor(link: &OwnedFd) -> nix::Result<Option<OwnedFd>> {
+    let mut byte = [0];
+    let mut control = nix::cmsg_space!(std::os::fd::RawFd);
+    let mut parts = [std::io::IoSliceMut::new(&mut byte)];
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
+    let message = recvmsg::<()>(link.as_raw_fd(), &mut parts, Some(&mut control), flags)?;
+    let mut rights = message.cmsgs()?.filter_map(|control| match control {
+        ControlMessageOwned::ScmRights(fds) => fds.first().copied(),
+        _ => None,
+    });
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(rights.next().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }))
+}
+
 impl Sandbox {
+    /// The supervisor's end of the payload's filter, once, when the plan emulates root.
+    pub fn take_listener(&mut self) -> Option<OwnedFd> {
+        self.listener.take()
+    }
+
     /// The pid of the sandbox's init, as the caller sees it.
     pub fn pid(&self) -> i32 {
         self.pid

@@ -17,6 +17,7 @@
 #![allow(unsafe_code)]
 
 mod channel;
+mod emulate;
 mod error;
 mod fault;
 mod identity;
@@ -35,6 +36,7 @@ mod step;
 mod sys;
 
 pub use channel::{Channel, Frame, FrameError, MAX_FRAME_BYTES, MAX_FRAME_FDS};
+pub use emulate::{Device, Emulation, Emulator, Owned, Recorded, Records};
 pub use error::{LaunchError, namespace_hint};
 pub use identity::{Identity, IdentityChoice, IdentityError, assign};
 pub use idmap::{IdMap, IdRange};

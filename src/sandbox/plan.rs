@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::emulate::Emulation;
+
 /// The search path for a program name without a slash when the plan's environment has no `PATH`.
 pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -42,6 +44,8 @@ pub struct Plan {
     pub rlimits: Vec<Rlimit>,
     /// The standard streams are a terminal that becomes the payload's own.
     pub tty: bool,
+    /// Emulates root over one id: the ids above are then those that the payload believes to have, mapped or not.
+    pub emulation: Option<Emulation>,
 }
 
 impl Plan {
@@ -61,6 +65,7 @@ impl Plan {
             mounts: Vec::new(),
             rlimits: Vec::new(),
             tty: false,
+            emulation: None,
         }
     }
 

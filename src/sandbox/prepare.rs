@@ -7,6 +7,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::emulate;
 use super::idmap::IdMap;
 use super::plan::{MAX_HOSTNAME_BYTES, Mount, Network, Plan, Resource, Rootfs, Upper};
 use super::step::{OverlayLayers, Program, Step};
@@ -100,7 +101,9 @@ pub enum PlanError {
 
 /// Builds the steps of a plan under the id maps that the sandbox will have.
 pub(crate) fn prepare(plan: &Plan, map: &IdMap) -> Result<Vec<Step>, PlanError> {
-    check_ids(plan, map)?;
+    if plan.emulation.is_none() {
+        check_ids(plan, map)?;
+    }
     let mut steps = vec![Step::AwaitMaps, Step::PrivateMounts, Step::OwnKeyring];
     if !plan.hostname.is_empty() {
         if plan.hostname.len() > MAX_HOSTNAME_BYTES {
@@ -141,7 +144,10 @@ pub(crate) fn device_steps(tty_group: bool) -> Vec<Step> {
 /// The steps after the fork. Their order is that of what each still needs: limits and groups need privileges, the
 /// bounding set needs CAP_SETPCAP, the user id takes them all away.
 fn payload(plan: &Plan, map: &IdMap, steps: &mut Vec<Step>) -> Result<(), PlanError> {
-    steps.push(Step::Streams { owner: plan.uid });
+    let emulated = plan.emulation.is_some();
+    // The one id there is, whoever the payload believes to be.
+    let (uid, gid) = if emulated { (0, 0) } else { (plan.uid, plan.gid) };
+    steps.push(Step::Streams { owner: uid, keep_link: emulated });
     steps.push(Step::NewSession { tty: plan.tty });
     if !plan.rlimits.iter().any(|limit| limit.resource == Resource::Core) {
         steps.push(Step::Limit { resource: Resource::Core, soft: 0, hard: 0 });
@@ -152,11 +158,16 @@ fn payload(plan: &Plan, map: &IdMap, steps: &mut Vec<Step>) -> Result<(), PlanEr
     steps.push(Step::Umask(plan.umask & 0o777));
     steps.push(Step::WorkDir(c_string("the working directory", &plan.cwd)?));
     steps.push(Step::BoundCapabilities);
-    if map.setgroups {
+    if map.setgroups && !emulated {
         steps.push(Step::Groups(plan.groups.clone()));
     }
-    steps.extend([Step::Gid(plan.gid), Step::Uid(plan.uid)]);
+    steps.extend([Step::Gid(gid), Step::Uid(uid)]);
     steps.extend([Step::Capabilities { root: plan.uid == 0 }, Step::NoNewPrivileges, Step::DefaultSignals]);
+    if emulated {
+        // The very last: from here on the supervisor answers, and it begins when the program runs.
+        let identity = emulate::first(plan.uid, plan.gid);
+        steps.push(Step::Emulate { filter: emulate::filter().compile(), identity });
+    }
     steps.push(Step::Exec(program(plan)?));
     Ok(())
 }

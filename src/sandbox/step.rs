@@ -6,6 +6,8 @@
 use std::ffi::{CStr, CString};
 use std::fmt;
 
+use nix::libc;
+
 use super::plan::Resource;
 
 /// One step. The order of the list they stand in is fixed in `prepare`.
@@ -58,7 +60,7 @@ pub(crate) enum Step {
     /// Start a session, without a terminal.
     NewSession { tty: bool },
     /// Put the three standard streams in place and close every other descriptor.
-    Streams { owner: u32 },
+    Streams { owner: u32, keep_link: bool },
     /// Set one resource limit.
     Limit { resource: Resource, soft: u64, hard: u64 },
     /// Set the file creation mask.
@@ -77,6 +79,8 @@ pub(crate) enum Step {
     Capabilities { root: bool },
     /// Make setuid programs inert.
     NoNewPrivileges,
+    /// Send calls that only real root may make to the supervisor, and believe to be who that number stands for.
+    Emulate { filter: Vec<libc::sock_filter>, identity: u64 },
     /// Put signals back to their defaults.
     DefaultSignals,
     /// Become the program.
@@ -92,6 +96,8 @@ pub(crate) enum Exercise {
     RemoveAndReplace,
     /// Read `redirected` and find `CONTENT` there.
     ReadRedirected,
+    /// Become a group that is not mapped, and find that it worked.
+    BecomeOther,
 }
 
 impl Exercise {
@@ -172,11 +178,13 @@ impl fmt::Display for Step {
             Self::Capabilities { root: true } => f.write_str("keep the capabilities of a container's root"),
             Self::Capabilities { root: false } => f.write_str("drop all capabilities"),
             Self::NoNewPrivileges => f.write_str("refuse new privileges"),
+            Self::Emulate { .. } => f.write_str("send root's calls to the supervisor"),
             Self::DefaultSignals => f.write_str("put signals back to their defaults"),
             Self::Exec(program) => write!(f, "execute {program}"),
             Self::Exercise(Exercise::RemoveAndReplace) => {
                 f.write_str("remove and replace things in an overlay")
             }
+            Self::Exercise(Exercise::BecomeOther) => f.write_str("become another group"),
             Self::Exercise(Exercise::ReadRedirected) => f.write_str("read a file through a data-only layer"),
         }
     }

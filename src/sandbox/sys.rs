@@ -111,10 +111,21 @@ pub(crate) fn install_filter(
 ) -> Result<Option<OwnedFd>, Errno> {
     let len = u16::try_from(program.len()).map_err(|_| Errno::TOOBIG)?;
     let program = libc::sock_fprog { len, filter: program.as_ptr().cast_mut() };
-    let flags = if listener { libc::SECCOMP_FILTER_FLAG_NEW_LISTENER } else { 0 };
-    let mode = libc::SECCOMP_SET_MODE_FILTER;
-    // SAFETY: the kernel copies the program, whose pointer and length are those of a live slice, and writes nothing.
-    let fd = check(unsafe { libc::syscall(libc::SYS_seccomp, mode, flags, &raw const program) })?;
+    let install = |flags: libc::c_ulong| {
+        let mode = libc::SECCOMP_SET_MODE_FILTER;
+        // SAFETY: the kernel copies the program, whose pointer and length are those of a live slice, and writes nothing.
+        check(unsafe { libc::syscall(libc::SYS_seccomp, mode, flags, &raw const program) })
+    };
+    let fd = if listener {
+        let listen = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
+        // A signal then does not take a call back that is being answered (Linux ≥ 5.19).
+        match install(listen | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV) {
+            Err(Errno::INVAL) => install(listen)?,
+            other => other?,
+        }
+    } else {
+        install(0)?
+    };
     // SAFETY: with that flag the kernel has just made this descriptor for us.
     Ok(listener.then(|| unsafe { OwnedFd::from_raw_fd(fd as RawFd) }))
 }
@@ -242,10 +253,41 @@ pub(crate) fn send_packet(socket: &OwnedFd, bytes: &[u8]) -> Result<(), Errno> {
         .map(drop)
 }
 
+/// Sends one packet of one byte with a descriptor.
+pub(crate) fn send_descriptor(socket: BorrowedFd<'_>, fd: BorrowedFd<'_>) -> Result<(), Errno> {
+    let mut byte = 0u8;
+    let mut part = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
+    // Room for one header and one descriptor, aligned as headers are.
+    let mut control = [0u64; 4];
+    // SAFETY: msghdr is plain data, for which zeroes are valid.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = &raw mut part;
+    message.msg_iovlen = 1;
+    message.msg_control = control.as_mut_ptr().cast();
+    // SAFETY: pure arithmetic on a size.
+    message.msg_controllen = unsafe { libc::CMSG_SPACE(size_of::<RawFd>() as u32) } as _;
+    // SAFETY: the control buffer has room for a header and a descriptor, as `msg_controllen` says, so the first header exists and its
+    // data is that long; both live across the call.
+    check(unsafe {
+        let header = libc::CMSG_FIRSTHDR(&raw const message);
+        (*header).cmsg_level = libc::SOL_SOCKET;
+        (*header).cmsg_type = libc::SCM_RIGHTS;
+        (*header).cmsg_len = libc::CMSG_LEN(size_of::<RawFd>() as u32) as _;
+        libc::CMSG_DATA(header).cast::<RawFd>().write_unaligned(fd.as_raw_fd());
+        libc::syscall(libc::SYS_sendmsg, socket.as_raw_fd(), &raw const message, libc::MSG_NOSIGNAL)
+    })
+    .map(drop)
+}
+
+/// Waits until one of the events happens; a failure (EINTR) leaves all of them at "no".
+pub(crate) fn poll(events: &mut [libc::pollfd]) {
+    // SAFETY: pointer and length are those of a live slice.
+    unsafe { libc::poll(events.as_mut_ptr(), events.len() as libc::nfds_t, -1) };
+}
+
 /// Waits until one of the descriptors is readable or closed at the other end, and says which are.
 pub(crate) fn wait_readable<const N: usize>(fds: [RawFd; N]) -> [bool; N] {
     let mut events = fds.map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 });
-    // SAFETY: pointer and length are those of a live array. A failure (EINTR) leaves all answers at "no".
-    unsafe { libc::poll(events.as_mut_ptr(), N as libc::nfds_t, -1) };
+    poll(&mut events);
     events.map(|event| event.revents != 0)
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::protocol::{Hello, Order, PROTOCOL, Request, Response, receive, send};
 use crate::sandbox::{
-    Channel, Forked, FrameError, IdMap, Plan, Sandbox, become_worker, die_with_parent, exit_now, fork,
+    Channel, Emulator, Forked, FrameError, IdMap, Plan, Records, Sandbox, become_worker, die_with_parent, exit_now, fork,
     launch, own_children, remove_tree, unshare_user, wait_readable,
 };
 
@@ -77,6 +77,8 @@ fn session(master: i32, host: &Channel) -> Result<(), ServeError> {
     }
     own_children(true).map_err(during("collect children"))?;
     let mut map: Option<IdMap> = None;
+    // What the latest run recorded, for the capture that follows it.
+    let mut records = Records::default();
     loop {
         let received = match receive::<Request>(host) {
             // A host that died leaves its socket reset rather than closed.
@@ -90,7 +92,7 @@ fn session(master: i32, host: &Channel) -> Result<(), ServeError> {
                     Some(known) => map.insert(known),
                     None => map.insert(IdMap::of_this_process().map_err(during("read the id maps"))?),
                 };
-                match run_plan(host, map, run, &plan, fds)? {
+                match run_plan(host, map, run, &plan, fds, &mut records)? {
                     Some(response) => response,
                     None => return Ok(()),
                 }
@@ -103,7 +105,7 @@ fn session(master: i32, host: &Channel) -> Result<(), ServeError> {
             },
             Request::Rename { from, to } => rename(&path_of(from), &path_of(to)),
             Request::BuildLayer { dir, options } => super::layers::build(host, &dir, options)?,
-            Request::Capture(options) => super::layers::capture_upper(host, &options)?,
+            Request::Capture(options) => super::layers::capture_upper(host, &options, &records)?,
             Request::MergeLayers { layers, into, owners } => super::layers::merge(&layers, &into, owners),
             Request::Entries(_) | Request::EntriesEnd => {
                 return Err(FrameError::Damaged("layer entries without a layer").into());
@@ -120,18 +122,29 @@ fn run_plan(
     run: u64,
     plan: &Plan,
     fds: Vec<OwnedFd>,
+    records: &mut Records,
 ) -> Result<Option<Response>, ServeError> {
     let Ok(streams) = <[OwnedFd; 3]>::try_from(fds) else {
         return Err(FrameError::Damaged("a run needs three streams").into());
     };
-    let sandbox = match launch(plan, map, streams) {
-        Ok(sandbox) => sandbox,
+    *records = Records::default();
+    let begun = Emulator::for_plan(plan)
+        .and_then(|emulator| launch(plan, map, streams).map(|sandbox| (emulator, sandbox)));
+    let (mut emulator, mut sandbox) = match begun {
+        Ok(begun) => begun,
         Err(err) => return Ok(Some(Response::NotStarted(err))),
     };
+    if let (Some(emulator), Some(listener)) = (&mut emulator, sandbox.take_listener()) {
+        emulator.attach(listener);
+    }
     send(host, &Response::Started { pid: sandbox.pid() }, &[])?;
     loop {
-        let [spoke, ended] = wait_readable(host.as_fd(), sandbox.pidfd());
+        let [spoke, ended] = match &mut emulator {
+            Some(emulator) => emulator.wait_readable(host.as_fd(), sandbox.pidfd()),
+            None => wait_readable(host.as_fd(), sandbox.pidfd()),
+        };
         if ended {
+            *records = emulator.map(Emulator::into_records).unwrap_or_default();
             let (ending, usage) = sandbox.wait();
             return Ok(Some(Response::Exited { ending, usage }));
         }

@@ -14,6 +14,8 @@ use rustix::fs::FileType;
 pub struct IdRange {
     /// Ids from 0 up to here, without it, are mapped; 1 when owners on disk mean nothing.
     pub mapped: u32,
+    /// With one id: a supervisor recorded what the run made of owners, so what is new and has no record is 0:0.
+    pub recorded: bool,
 }
 
 /// What applying found.
@@ -40,7 +42,7 @@ pub enum ApplyError {
 
 /// Edits a draft of the parent's tree with what was captured; `epoch` clamps modification times to that many seconds since 1970.
 ///
-/// Owners that were not mapped and attributes that the disk could not hold are taken from the parent's entry. A directory's time changes
+/// Owners that were not mapped and attributes that the disk could not hold are as recorded, else taken from the parent's entry. A directory's time changes
 /// only when names in it came or went. A file that was copied up and is the same is left as it was, with its hard links.
 pub fn apply(
     draft: &mut Draft<'_>,
@@ -62,8 +64,9 @@ pub fn apply(
     for entry in captured {
         let path = TreePath::parse(&entry.path)?;
         let before = draft.get(&path).map_err(DraftError::from)?.map(|(meta, kind)| (meta.clone(), kind));
-        let mut meta = inherited(&entry.meta, &entry.node, before.as_ref(), ids);
-        match &entry.node {
+        let mut meta = inherited(entry, before.as_ref(), ids);
+        let stood_in = stands_in(draft, &path, entry, ids)?;
+        match stood_in.as_ref().unwrap_or(&entry.node) {
             CapturedNode::Whiteout => {
                 if draft.remove(&path)? {
                     renamed(&mut times, &path);
@@ -141,7 +144,7 @@ fn link_keys(
         let group = before.and_then(|(meta, node)| match node {
             NewNode::File { blob: old, link: Some(LinkKey::Stored(group)), .. } if old == blob => {
                 let known = (meta.clone(), Kind::File);
-                (inherited(&entry.meta, &entry.node, Some(&known), ids) == *meta).then_some(*group)
+                (inherited(entry, Some(&known), ids) == *meta).then_some(*group)
             }
             _ => None,
         });
@@ -157,13 +160,29 @@ fn link_keys(
     Ok(keys.collect())
 }
 
-fn inherited(meta: &Meta, node: &CapturedNode, before: Option<&(Meta, Kind)>, ids: IdRange) -> Meta {
-    let mut meta = meta.clone();
+/// The attributes of an entry: as on disk, but for what the disk could not hold. That is as it was recorded, else as the parent's entry of
+/// the same kind has it, unless it is known to be another one's successor.
+fn inherited(
+    entry: &Captured,
+    before: Option<&(Meta, Kind)>,
+    ids: IdRange,
+) -> Meta {
+    let mut meta = entry.meta.clone();
     if ids.mapped == 1 {
         (meta.uid, meta.gid) = (0, 0);
     }
+    if let Some(recorded) = &entry.recorded {
+        (meta.uid, meta.gid) = (recorded.uid, recorded.gid);
+        for (name, value) in &recorded.xattrs {
+            let kept = meta.xattrs.set(name.clone(), value.clone());
+            debug_assert!(kept.is_ok(), "the supervisor keeps the kernel's limits");
+        }
+        return meta;
+    }
     let Some((before, kind)) = before else { return meta };
-    if file_type(*kind) != type_of(node) {
+    let disk_kind = type_of(&entry.node);
+    let same_kind = file_type(*kind) == disk_kind || is_stand_in(&entry.node, *kind, ids);
+    if !same_kind || (ids.recorded && !entry.copied_up) {
         return meta;
     }
     if before.uid >= ids.mapped {
@@ -172,7 +191,6 @@ fn inherited(meta: &Meta, node: &CapturedNode, before: Option<&(Meta, Kind)>, id
     if before.gid >= ids.mapped {
         meta.gid = before.gid;
     }
-    let disk_kind = type_of(node);
     for xattr in before.xattrs.iter() {
         let holdable = xattr.name.starts_with(OVERLAY_PRIVATE) || can_hold(&xattr.name, disk_kind);
         if !holdable {
@@ -181,6 +199,32 @@ fn inherited(meta: &Meta, node: &CapturedNode, before: Option<&(Meta, Kind)>, id
         }
     }
     meta
+}
+
+/// Whether an entry is a socket that stands in for a device of the parent.
+fn is_stand_in(node: &CapturedNode, before: Kind, ids: IdRange) -> bool {
+    ids.recorded && *node == CapturedNode::Socket && matches!(before, Kind::Char | Kind::Block)
+}
+
+/// The device of the parent that a captured socket stands in for: one that was copied up, to change its mode or time.
+fn stands_in(
+    draft: &mut Draft<'_>,
+    path: &TreePath,
+    entry: &Captured,
+    ids: IdRange,
+) -> Result<Option<CapturedNode>, ApplyError> {
+    if !ids.recorded || entry.node != CapturedNode::Socket {
+        return Ok(None);
+    }
+    Ok(match draft.leaf(path).map_err(DraftError::from)? {
+        Some((_, NewNode::Char { major, minor })) => {
+            Some(CapturedNode::Device { char: true, major: *major, minor: *minor })
+        }
+        Some((_, NewNode::Block { major, minor })) => {
+            Some(CapturedNode::Device { char: false, major: *major, minor: *minor })
+        }
+        _ => None,
+    })
 }
 
 fn type_of(node: &CapturedNode) -> FileType {

@@ -1,0 +1,149 @@
+//! Changes of owner, what files are shown to be, and files that move.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use nix::libc;
+use rustix::fs::{AtFlags, Gid, Mode, Uid};
+use rustix::io::Errno;
+
+use super::calls::Call;
+use super::creds::SAME;
+use super::notify::Answer;
+use super::records::{Recorded, look};
+use super::stat::{patch, stat_bytes, statx_bytes};
+use super::target::Stop;
+use super::{Ask, Emulator};
+
+/// A flag of renameat2(2).
+const RENAME_EXCHANGE: u32 = 2;
+
+impl Emulator {
+    /// What a file is by now: as recorded, as the image says, or as on disk.
+    pub(super) fn is_now(&self, fd: &OwnedFd, stat: &libc::statx) -> Result<Recorded, Stop> {
+        let shown = self.records.shown(&self.origin, fd, stat)?;
+        let on_disk = || Recorded { uid: stat.stx_uid, gid: stat.stx_gid, ..Recorded::default() };
+        Ok(shown.cloned().unwrap_or_else(on_disk))
+    }
+
+    /// Records what a file is to be.
+    pub(super) fn note(&mut self, fd: &OwnedFd, stat: &libc::statx, recorded: Recorded) -> Result<(), Stop> {
+        let directory = u32::from(stat.stx_mode) & libc::S_IFMT == libc::S_IFDIR;
+        // Whether its mode makes it give its group may change at any time.
+        self.gives_group |= directory && recorded.gid != 0;
+        self.records.note(&self.origin, fd, recorded)
+    }
+
+    /// chown(2) and its kin.
+    pub(super) fn chown(&mut self, ask: &Ask<'_>, call: Call) -> Result<Answer, Stop> {
+        let (fd, first) = match call {
+            Call::Chown { follow } => (ask.target.resolve(libc::AT_FDCWD, &ask.path(0)?, follow)?, 1),
+            Call::Fchown => (ask.target.descriptor(ask.fd(0))?, 1),
+            _ => (ask.at(0, 1, ask.word(4))?, 2),
+        };
+        let (uid, gid) = (ask.word(first), ask.word(first + 1));
+        let mut stat = look(&fd)?;
+        let mut now = self.is_now(&fd, &stat)?;
+        let creds = self.creds(ask);
+        if !creds.is_root() {
+            let keeps = uid == SAME || uid == now.uid;
+            let own = now.uid == creds.uids.files && keeps && (gid == SAME || creds.in_group(gid));
+            if !own {
+                return Err(Errno::PERM.into());
+            }
+        }
+        ask.still()?;
+        // The real thing, to the one owner there is: the file gets an inode where the changes go, loses its setuid bit and gets a new
+        // ctime, and what forbids it (a read-only mount, a file of the host) forbids it here too.
+        let real = |id: u32| (id != SAME).then_some(0);
+        let (to_uid, to_gid) = (real(uid).map(Uid::from_raw), real(gid).map(Gid::from_raw));
+        rustix::fs::chownat(&fd, c"", to_uid, to_gid, AtFlags::EMPTY_PATH)?;
+        if uid != SAME {
+            now.uid = uid;
+        }
+        if gid != SAME {
+            now.gid = gid;
+        }
+        if uid != SAME || gid != SAME {
+            stat = look(&fd)?;
+            self.note(&fd, &stat, now)?;
+        }
+        Ok(Answer::Value(0))
+    }
+
+    /// stat(2) and its kin.
+    pub(super) fn stat(&self, ask: &Ask<'_>, call: Call) -> Result<Answer, Stop> {
+        if self.nothing_to_show() {
+            return Err(Stop::Continue);
+        }
+        let (fd, buffer) = match call {
+            Call::Stat { follow } => (ask.target.resolve(libc::AT_FDCWD, &ask.path(0)?, follow)?, 1),
+            Call::Fstat => (ask.target.descriptor(ask.fd(0))?, 1),
+            Call::Fstatat => (ask.at(0, 1, ask.word(3))?, 2),
+            _ => (ask.at(0, 1, ask.word(2))?, 4),
+        };
+        let mut stat = look(&fd)?;
+        let Some(recorded) = self.records.shown(&self.origin, &fd, &stat)? else {
+            return Err(Stop::Continue);
+        };
+        patch(&mut stat, recorded);
+        match call {
+            Call::Statx => ask.target.write(ask.arg(buffer), statx_bytes(&stat))?,
+            _ => ask.target.write(ask.arg(buffer), &stat_bytes(&stat))?,
+        }
+        Ok(Answer::Value(0))
+    }
+
+    /// rename(2), link(2) and their kin, which the kernel makes. What the image says of a file is known by its path, so before it gets
+    /// another one it gets a record.
+    pub(super) fn moved(&mut self, ask: &Ask<'_>, call: Call) -> Result<Answer, Stop> {
+        if self.origin.is_empty() {
+            return Err(Stop::Continue);
+        }
+        match call {
+            Call::Rename | Call::Link => {
+                let fd = ask.target.resolve(libc::AT_FDCWD, &ask.path(0)?, false)?;
+                self.keep(ask, &fd)?;
+            }
+            Call::Linkat => {
+                // Its flag says the opposite of that of the others.
+                let follow = ask.word(4) & libc::AT_SYMLINK_FOLLOW as u32 != 0;
+                let nofollow = if follow { 0 } else { libc::AT_SYMLINK_NOFOLLOW as u32 };
+                let fd = ask.at(0, 1, ask.word(4) & libc::AT_EMPTY_PATH as u32 | nofollow)?;
+                self.keep(ask, &fd)?;
+            }
+            _ => {
+                let fd = ask.at(0, 1, libc::AT_SYMLINK_NOFOLLOW as u32)?;
+                self.keep(ask, &fd)?;
+                let renameat2 = ask.question.number as libc::c_long == libc::SYS_renameat2;
+                if renameat2 && ask.word(4) & RENAME_EXCHANGE != 0 {
+                    let other = ask.at(2, 3, libc::AT_SYMLINK_NOFOLLOW as u32)?;
+                    self.keep(ask, &other)?;
+                }
+            }
+        }
+        Err(Stop::Continue)
+    }
+
+    fn keep(&mut self, ask: &Ask<'_>, fd: &OwnedFd) -> Result<(), Stop> {
+        let stat = look(fd)?;
+        let kind = u32::from(stat.stx_mode) & libc::S_IFMT;
+        // A directory of the image cannot be renamed in an overlay: programs copy it instead (EXDEV).
+        if kind == libc::S_IFDIR || self.records.has(&self.origin, fd, &stat)? {
+            return Ok(());
+        }
+        let Some(recorded) = self.records.shown(&self.origin, fd, &stat)?.cloned() else { return Ok(()) };
+        ask.still()?;
+        copy_up(fd, &stat)?;
+        self.note(fd, &stat, recorded)
+    }
+}
+
+/// Gives a file an inode where the changes go and changes nothing of it.
+pub(super) fn copy_up(fd: &OwnedFd, stat: &libc::statx) -> Result<(), Errno> {
+    if u32::from(stat.stx_mode) & libc::S_IFMT == libc::S_IFLNK {
+        return rustix::fs::chownat(fd, c"", Some(Uid::ROOT), Some(Gid::ROOT), AtFlags::EMPTY_PATH);
+    }
+    // Not a change of owner, which would take setuid bits and capabilities away.
+    let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    rustix::fs::chmod(path, Mode::from_raw_mode(u32::from(stat.stx_mode) & 0o7777))
+}
