@@ -271,8 +271,11 @@ fn payload(script: &Script, first: usize, lines: &Lines) -> ! {
 }
 
 fn streams(lines: &Lines, owner: u32, keep_link: bool) -> Result<(), Fault> {
-    // Out of the way of what is put in place below.
-    let link = rustix::io::fcntl_dupfd_cloexec(&lines.link, LINK_FD + 1)?;
+    // Out of the way of what is put in place below; then it is closed with all others.
+    let link = match keep_link {
+        true => Some(rustix::io::fcntl_dupfd_cloexec(&lines.link, LINK_FD + 1)?.into_raw_fd()),
+        false => None,
+    };
     for (target, stream) in lines.streams.iter().enumerate() {
         if owner != 0 {
             own_pipe(stream, owner);
@@ -282,12 +285,8 @@ fn streams(lines: &Lines, owner: u32, keep_link: bool) -> Result<(), Fault> {
     if lines.report.as_raw_fd() != REPORT_FD {
         sys::duplicate_onto(lines.report.as_raw_fd(), REPORT_FD, true)?;
     }
-    if !keep_link {
-        return Ok(sys::close_from(REPORT_FD as u32 + 1)?);
-    }
-    sys::duplicate_onto(link.as_raw_fd(), LINK_FD, true)?;
-    // It is closed below, with all others.
-    let _ = link.into_raw_fd();
+    let Some(link) = link else { return Ok(sys::close_from(REPORT_FD as u32 + 1)?) };
+    sys::duplicate_onto(link, LINK_FD, true)?;
     Ok(sys::close_from(LINK_FD as u32 + 1)?)
 }
 

@@ -43,8 +43,8 @@ pub(super) fn capture_upper(
     options: &CaptureOptions,
     records: &Records,
 ) -> Result<Response, FrameError> {
-    let recorded = |dir: BorrowedFd<'_>, name: &[u8]| {
-        records.find(dir, name).map(|found| Recorded {
+    let recorded = |path: &[u8], dir: BorrowedFd<'_>, name: &[u8]| {
+        records.find(path, dir, name).map(|found| Recorded {
             uid: found.uid,
             gid: found.gid,
             device: found.device.map(|device| CapturedNode::Device {

@@ -36,8 +36,13 @@ pub(crate) enum Call {
     Statx,
     /// rename: old path, new path.
     Rename,
-    /// renameat and renameat2: directory, old path, directory, new path.
+    /// renameat: directory, old path, directory, new path; renameat2 has flags behind.
     Renameat,
+    Renameat2,
+    Unlink,
+    /// unlinkat: directory, path, flags.
+    Unlinkat,
+    Rmdir,
     Link,
     Linkat,
     Open,
@@ -76,8 +81,10 @@ const X86_64: &[(u32, Call)] = &[
     (6, Call::Stat { follow: false }),
     (82, Call::Rename),
     (83, Call::Mkdir),
+    (84, Call::Rmdir),
     (85, Call::Creat),
     (86, Call::Link),
+    (87, Call::Unlink),
     (88, Call::Symlink),
     (92, FOLLOW),
     (93, Call::Fchown),
@@ -116,10 +123,11 @@ const X86_64: &[(u32, Call)] = &[
     (259, Call::Mknodat),
     (260, Call::Fchownat),
     (262, Call::Fstatat),
+    (263, Call::Unlinkat),
     (264, Call::Renameat),
     (265, Call::Linkat),
     (266, Call::Symlinkat),
-    (316, Call::Renameat),
+    (316, Call::Renameat2),
     (332, Call::Statx),
     (437, Call::Openat2),
 ];
@@ -140,6 +148,7 @@ const AARCH64: &[(u32, Call)] = &[
     (16, Call::RemoveXattr(File::Descriptor)),
     (33, Call::Mknodat),
     (34, Call::Mkdirat),
+    (35, Call::Unlinkat),
     (36, Call::Symlinkat),
     (37, Call::Linkat),
     (38, Call::Renameat),
@@ -164,7 +173,7 @@ const AARCH64: &[(u32, Call)] = &[
     (175, Call::GetEuid),
     (176, Call::GetGid),
     (177, Call::GetEgid),
-    (276, Call::Renameat),
+    (276, Call::Renameat2),
     (291, Call::Statx),
     (437, Call::Openat2),
 ];
@@ -175,9 +184,11 @@ const AARCH64: &[(u32, Call)] = &[
 const BOTH_32: &[(u32, Call)] = &[
     (8, Call::Creat),
     (9, Call::Link),
+    (10, Call::Unlink),
     (14, Call::Mknod),
     (38, Call::Rename),
     (39, Call::Mkdir),
+    (40, Call::Rmdir),
     (83, Call::Symlink),
     (198, NOFOLLOW),
     (199, Call::GetUid),
@@ -210,10 +221,11 @@ const X86: &[(u32, Call)] = &[
     (296, Call::Mkdirat),
     (297, Call::Mknodat),
     (298, Call::Fchownat),
+    (301, Call::Unlinkat),
     (302, Call::Renameat),
     (303, Call::Linkat),
     (304, Call::Symlinkat),
-    (353, Call::Renameat),
+    (353, Call::Renameat2),
     (383, Call::Statx),
 ];
 
@@ -223,10 +235,11 @@ const ARM: &[(u32, Call)] = &[
     (323, Call::Mkdirat),
     (324, Call::Mknodat),
     (325, Call::Fchownat),
+    (328, Call::Unlinkat),
     (329, Call::Renameat),
     (330, Call::Linkat),
     (331, Call::Symlinkat),
-    (382, Call::Renameat),
+    (382, Call::Renameat2),
     (397, Call::Statx),
 ];
 
@@ -307,7 +320,8 @@ mod tests {
         assert_eq!(of(libc::SYS_fstat), Some(Call::Fstat));
         assert_eq!(of(libc::SYS_newfstatat), Some(Call::Fstatat));
         assert_eq!(of(libc::SYS_statx), Some(Call::Statx));
-        assert_eq!(of(libc::SYS_renameat2), Some(Call::Renameat));
+        assert_eq!(of(libc::SYS_renameat2), Some(Call::Renameat2));
+        assert_eq!(of(libc::SYS_unlinkat), Some(Call::Unlinkat));
         assert_eq!(of(libc::SYS_linkat), Some(Call::Linkat));
         assert_eq!(of(libc::SYS_openat), Some(Call::Openat));
         assert_eq!(of(libc::SYS_openat2), Some(Call::Openat2));

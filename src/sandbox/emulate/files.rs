@@ -3,7 +3,7 @@
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::libc;
-use rustix::fs::{AtFlags, Gid, Mode, Uid};
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, RenameFlags, Uid};
 use rustix::io::Errno;
 
 use super::calls::Call;
@@ -13,9 +13,6 @@ use super::records::{Recorded, look};
 use super::stat::{patch, stat_bytes, statx_bytes};
 use super::target::Stop;
 use super::{Ask, Emulator};
-
-/// A flag of renameat2(2).
-const RENAME_EXCHANGE: u32 = 2;
 
 impl Emulator {
     /// What a file is by now: as recorded, as the image says, or as on disk.
@@ -72,7 +69,7 @@ impl Emulator {
 
     /// stat(2) and its kin.
     pub(super) fn stat(&self, ask: &Ask<'_>, call: Call) -> Result<Answer, Stop> {
-        if self.nothing_to_show() {
+        if self.records.is_empty() {
             return Err(Stop::Continue);
         }
         let (fd, buffer) = match call {
@@ -93,35 +90,82 @@ impl Emulator {
         Ok(Answer::Value(0))
     }
 
-    /// rename(2), link(2) and their kin, which the kernel makes. What the image says of a file is known by its path, so before it gets
-    /// another one it gets a record.
-    pub(super) fn moved(&mut self, ask: &Ask<'_>, call: Call) -> Result<Answer, Stop> {
-        if self.origin.is_empty() {
+    /// link(2) and linkat(2), which the kernel makes. What the image says of a file is known by its path, so before it gets another one
+    /// it gets a record.
+    pub(super) fn link(&mut self, ask: &Ask<'_>, call: Call) -> Result<Answer, Stop> {
+        if self.records.image_is_empty() {
             return Err(Stop::Continue);
         }
-        match call {
-            Call::Rename | Call::Link => {
-                let fd = ask.target.resolve(libc::AT_FDCWD, &ask.path(0)?, false)?;
-                self.keep(ask, &fd)?;
-            }
-            Call::Linkat => {
-                // Its flag says the opposite of that of the others.
-                let follow = ask.word(4) & libc::AT_SYMLINK_FOLLOW as u32 != 0;
-                let nofollow = if follow { 0 } else { libc::AT_SYMLINK_NOFOLLOW as u32 };
-                let fd = ask.at(0, 1, ask.word(4) & libc::AT_EMPTY_PATH as u32 | nofollow)?;
-                self.keep(ask, &fd)?;
-            }
-            _ => {
-                let fd = ask.at(0, 1, libc::AT_SYMLINK_NOFOLLOW as u32)?;
-                self.keep(ask, &fd)?;
-                let renameat2 = ask.question.number as libc::c_long == libc::SYS_renameat2;
-                if renameat2 && ask.word(4) & RENAME_EXCHANGE != 0 {
-                    let other = ask.at(2, 3, libc::AT_SYMLINK_NOFOLLOW as u32)?;
-                    self.keep(ask, &other)?;
-                }
-            }
-        }
+        let fd = if call == Call::Link {
+            ask.target.resolve(libc::AT_FDCWD, &ask.path(0)?, false)?
+        } else {
+            // Its flag says the opposite of that of the others.
+            let follow = ask.word(4) & libc::AT_SYMLINK_FOLLOW as u32 != 0;
+            let nofollow = if follow { 0 } else { libc::AT_SYMLINK_NOFOLLOW as u32 };
+            ask.at(0, 1, ask.word(4) & libc::AT_EMPTY_PATH as u32 | nofollow)?
+        };
+        self.keep(ask, &fd)?;
         Err(Stop::Continue)
+    }
+
+    /// rename(2) and its kin, made here when the image says something of one of the two paths: afterwards it does not any more.
+    pub(super) fn rename(
+        &mut self,
+        ask: &Ask<'_>,
+        dirs: [Option<usize>; 2],
+        paths: [usize; 2],
+        flagged: bool,
+    ) -> Result<Answer, Stop> {
+        if self.records.image_is_empty() {
+            return Err(Stop::Continue);
+        }
+        let dir = |at: Option<usize>| at.map_or(libc::AT_FDCWD, |at| ask.fd(at));
+        let (from, old) = ask.target.resolve_parent(dir(dirs[0]), &ask.path(paths[0])?)?;
+        let (to, new) = ask.target.resolve_parent(dir(dirs[1]), &ask.path(paths[1])?)?;
+        let ends = [self.origin.path_in(&from, &old)?, self.origin.path_in(&to, &new)?];
+        if !ends.iter().flatten().any(|path| self.records.image_has(path)) {
+            return Err(Stop::Continue);
+        }
+        let flags = if flagged { ask.word(4) } else { 0 };
+        let flags = RenameFlags::from_bits_retain(flags);
+        let open = |dir: &OwnedFd, name: &[u8]| {
+            let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            rustix::fs::openat(dir, name, flags, Mode::empty())
+        };
+        self.keep(ask, &open(&from, &old)?)?;
+        if flags.contains(RenameFlags::EXCHANGE) {
+            self.keep(ask, &open(&to, &new)?)?;
+        }
+        ask.still()?;
+        rustix::fs::renameat_with(&from, old.as_slice(), &to, new.as_slice(), flags)?;
+        for path in ends.iter().flatten() {
+            self.records.image_lost(path);
+        }
+        Ok(Answer::Value(0))
+    }
+
+    /// unlink(2) and its kin, made here when the image says something of the path: what comes there next is another file.
+    pub(super) fn unlink(
+        &mut self,
+        ask: &Ask<'_>,
+        dir: Option<usize>,
+        directory: bool,
+    ) -> Result<Answer, Stop> {
+        if self.records.image_is_empty() {
+            return Err(Stop::Continue);
+        }
+        let path = ask.path(if dir.is_some() { 1 } else { 0 })?;
+        let dirfd = dir.map_or(libc::AT_FDCWD, |at| ask.fd(at));
+        let (parent, name) = ask.target.resolve_parent(dirfd, &path)?;
+        let Some(known) = self.origin.path_in(&parent, &name)?.filter(|path| self.records.image_has(path))
+        else {
+            return Err(Stop::Continue);
+        };
+        ask.still()?;
+        let flags = if directory { AtFlags::REMOVEDIR } else { AtFlags::empty() };
+        rustix::fs::unlinkat(&parent, name.as_slice(), flags)?;
+        self.records.image_lost(&known);
+        Ok(Answer::Value(0))
     }
 
     fn keep(&mut self, ask: &Ask<'_>, fd: &OwnedFd) -> Result<(), Stop> {

@@ -118,8 +118,8 @@ impl Emulator {
             .map_err(|errno| LaunchError::system("open the upper directory", errno.raw_os_error()))?;
         Ok(Some(Self {
             listeners: Vec::new(),
-            origin: Origin::new(upper, &emulation.owned),
-            records: Records::default(),
+            origin: Origin::new(upper),
+            records: Records::new(&emulation.owned),
             known: Known::new(plan.uid, plan.gid, &plan.groups),
             gives_group: emulation.owned.iter().any(|one| one.gives_group),
         }))
@@ -201,7 +201,12 @@ impl Emulator {
         match call {
             Call::Stat { .. } | Call::Fstat | Call::Fstatat | Call::Statx => self.stat(ask, call),
             Call::Chown { .. } | Call::Fchown | Call::Fchownat => self.chown(ask, call),
-            Call::Rename | Call::Renameat | Call::Link | Call::Linkat => self.moved(ask, call),
+            Call::Link | Call::Linkat => self.link(ask, call),
+            Call::Rename => self.rename(ask, [None, None], [0, 1], false),
+            Call::Renameat => self.rename(ask, [Some(0), Some(2)], [1, 3], false),
+            Call::Renameat2 => self.rename(ask, [Some(0), Some(2)], [1, 3], true),
+            Call::Unlink | Call::Rmdir => self.unlink(ask, None, call == Call::Rmdir),
+            Call::Unlinkat => self.unlink(ask, Some(0), ask.word(2) & libc::AT_REMOVEDIR as u32 != 0),
             Call::Open | Call::Openat | Call::Openat2 | Call::Creat => self.open(ask, call),
             Call::Mkdir => self.mkdir(ask, None, 0),
             Call::Mkdirat => self.mkdir(ask, Some(0), 1),
@@ -221,8 +226,4 @@ impl Emulator {
         self.known.of(ask.target.tid)
     }
 
-    /// Whether every file is what the disk says.
-    fn nothing_to_show(&self) -> bool {
-        self.records.is_empty() && self.origin.is_empty()
-    }
 }

@@ -66,27 +66,51 @@ pub struct Records {
     by_inode: HashMap<Key, Recorded>,
     /// The inodes as the sandbox numbers them: a question about any other file is answered at once.
     numbers: HashSet<u64>,
+    /// What the image says, by path; a path that was removed or got another file is not in it any more.
+    image: HashMap<Vec<u8>, Recorded>,
 }
 
 impl Records {
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.by_inode.is_empty()
+    pub(super) fn new(owned: &[Owned]) -> Self {
+        let image = owned.iter().map(|one| (one.path.clone(), one.recorded.clone())).collect();
+        Self { image, ..Self::default() }
     }
 
-    /// What was recorded for a name in a directory of the disk, which is not followed; an empty name is the directory.
-    pub fn find(&self, dir: BorrowedFd<'_>, name: &[u8]) -> Option<&Recorded> {
-        if self.by_inode.is_empty() {
-            return None;
-        }
-        let key = match handle(dir, name) {
-            Some(handle) => Key::Handle(handle),
-            None => {
-                let stat = statx(dir, name, libc::STATX_BASIC_STATS | libc::STATX_BTIME).ok()?;
-                Key::Number(stat.stx_ino, stat.stx_btime.tv_sec, stat.stx_btime.tv_nsec)
-            }
+    /// Whether every file is what the disk says.
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_inode.is_empty() && self.image.is_empty()
+    }
+
+    /// Whether the image has nothing to say any more.
+    pub(super) fn image_is_empty(&self) -> bool {
+        self.image.is_empty()
+    }
+
+    /// Whether the image says something of the path.
+    pub(super) fn image_has(&self, path: &[u8]) -> bool {
+        self.image.contains_key(path)
+    }
+
+    /// The path is no longer what it was in the image.
+    pub(super) fn image_lost(&mut self, path: &[u8]) {
+        self.image.remove(path);
+    }
+
+    /// What is to be said of a path where the changes went; its name in a directory is given too, and not followed. An empty name
+    /// is the directory.
+    pub fn find(&self, path: &[u8], dir: BorrowedFd<'_>, name: &[u8]) -> Option<&Recorded> {
+        let own = || {
+            let key = match handle(dir, name) {
+                Some(handle) => Key::Handle(handle),
+                None => {
+                    let stat = statx(dir, name, libc::STATX_BASIC_STATS | libc::STATX_BTIME).ok()?;
+                    Key::Number(stat.stx_ino, stat.stx_btime.tv_sec, stat.stx_btime.tv_nsec)
+                }
+            };
+            self.by_inode.get(&key)
         };
-        self.by_inode.get(&key)
+        let own = if self.by_inode.is_empty() { None } else { own() };
+        own.or_else(|| self.image.get(path))
     }
 }
 
@@ -101,24 +125,18 @@ pub struct Owned {
     pub gives_group: bool,
 }
 
-/// What the image says of its files, and where changes to them go.
+/// Where the root of the sandbox is, and where changes to it go.
 #[derive(Debug)]
 pub(super) struct Origin {
     /// The directory that receives the changes; none when the root is read-only.
     upper: Option<OwnedFd>,
-    owned: HashMap<Vec<u8>, Recorded>,
     /// The mount of the root, known from the first question on.
     mount: Option<u64>,
 }
 
 impl Origin {
-    pub(super) fn new(upper: Option<OwnedFd>, owned: &[Owned]) -> Self {
-        let owned = owned.iter().map(|one| (one.path.clone(), one.recorded.clone())).collect();
-        Self { upper, owned, mount: None }
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.owned.is_empty()
+    pub(super) fn new(upper: Option<OwnedFd>) -> Self {
+        Self { upper, mount: None }
     }
 
     /// Learns which mount the root is.
@@ -137,6 +155,16 @@ impl Origin {
         }
         let path = path_of(fd)?;
         Ok(path.strip_prefix(b"/").map(<[u8]>::to_vec))
+    }
+
+    /// The path below the root of a name in a directory that lies there.
+    pub(super) fn path_in(&self, parent: &OwnedFd, name: &[u8]) -> Result<Option<Vec<u8>>, Stop> {
+        let Some(mut path) = self.path(parent, &look(parent)?)? else { return Ok(None) };
+        if !path.is_empty() {
+            path.push(b'/');
+        }
+        path.extend_from_slice(name);
+        Ok(Some(path))
     }
 
     /// The inode that a file has where the changes go; `None` when it has none there.
@@ -168,34 +196,13 @@ impl Origin {
         let born = &stat.stx_btime;
         Ok(Key::Elsewhere(stat.stx_mnt_id, stat.stx_ino, born.tv_sec, born.tv_nsec))
     }
-
-    /// What the image says of a file that was not recorded.
-    fn of_image(&self, fd: &OwnedFd, stat: &libc::statx) -> Result<Option<&Recorded>, Stop> {
-        if self.owned.is_empty() {
-            return Ok(None);
-        }
-        let Some(path) = self.path(fd, stat)? else { return Ok(None) };
-        let Some(known) = self.owned.get(&path) else { return Ok(None) };
-        let from_image = path.is_empty() || self.upper_of(&path).is_none_or(|upper| was_copied_up(&upper));
-        Ok(from_image.then_some(known))
-    }
-}
-
-/// Whether overlayfs made this inode of a lower one. Only files and directories can tell; others are taken at their name.
-fn was_copied_up(upper: &OwnedFd) -> bool {
-    let Ok(stat) = look(upper) else { return false };
-    if !matches!(u32::from(stat.stx_mode) & libc::S_IFMT, libc::S_IFREG | libc::S_IFDIR) {
-        return true;
-    }
-    let link = format!("/proc/self/fd/{}", upper.as_raw_fd());
-    rustix::fs::getxattr(link, "user.overlay.origin", &mut [0u8; 256]).is_ok()
 }
 
 impl Records {
     /// What a file is to be, when that is not what the disk says.
     pub(super) fn shown<'r>(
         &'r self,
-        origin: &'r Origin,
+        origin: &Origin,
         fd: &OwnedFd,
         stat: &libc::statx,
     ) -> Result<Option<&'r Recorded>, Stop> {
@@ -204,7 +211,10 @@ impl Records {
         {
             return Ok(Some(recorded));
         }
-        origin.of_image(fd, stat)
+        if self.image.is_empty() {
+            return Ok(None);
+        }
+        Ok(origin.path(fd, stat)?.and_then(|path| self.image.get(&path)))
     }
 
     /// Records what a file is to be. It must have an inode where the changes go by now, if it can.
@@ -286,8 +296,8 @@ mod tests {
     use super::*;
     use std::fs;
 
-    fn origin(dir: &std::path::Path, owned: &[Owned]) -> Origin {
-        let mut origin = Origin::new(open_upper(dir).ok(), owned);
+    fn origin(dir: &std::path::Path) -> Origin {
+        let mut origin = Origin::new(open_upper(dir).ok());
         origin.learn_mount(|| Ok(open_upper("/".as_ref())?)).unwrap();
         origin
     }
@@ -300,7 +310,7 @@ mod tests {
     #[test]
     fn a_record_follows_its_inode_and_dies_with_it() {
         let dir = tempfile::tempdir().unwrap();
-        let origin = origin("/".as_ref(), &[]);
+        let origin = origin("/".as_ref());
         let mut records = Records::default();
         let (first, second) = (dir.path().join("a"), dir.path().join("b"));
         fs::write(&first, "x").unwrap();
@@ -309,13 +319,13 @@ mod tests {
         fs::rename(&first, &second).unwrap();
         fs::hard_link(&second, dir.path().join("c")).unwrap();
         let there = open(dir.path());
-        assert_eq!(records.find(there.as_fd(), b"b"), Some(&owner));
-        assert_eq!(records.find(there.as_fd(), b"c"), Some(&owner));
+        assert_eq!(records.find(b"b", there.as_fd(), b"b"), Some(&owner));
+        assert_eq!(records.find(b"c", there.as_fd(), b"c"), Some(&owner));
         for name in ["b", "c"] {
             fs::remove_file(dir.path().join(name)).unwrap();
         }
         // ext4 gives the next file the same inode number.
         fs::write(&first, "y").unwrap();
-        assert_eq!(records.find(there.as_fd(), b"a"), None);
+        assert_eq!(records.find(b"a", there.as_fd(), b"a"), None);
     }
 }

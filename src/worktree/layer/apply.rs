@@ -65,8 +65,7 @@ pub fn apply(
         let path = TreePath::parse(&entry.path)?;
         let before = draft.get(&path).map_err(DraftError::from)?.map(|(meta, kind)| (meta.clone(), kind));
         let mut meta = inherited(entry, before.as_ref(), ids);
-        let stood_in = stands_in(draft, &path, entry, ids)?;
-        match stood_in.as_ref().unwrap_or(&entry.node) {
+        match &entry.node {
             CapturedNode::Whiteout => {
                 if draft.remove(&path)? {
                     renamed(&mut times, &path);
@@ -160,13 +159,9 @@ fn link_keys(
     Ok(keys.collect())
 }
 
-/// The attributes of an entry: as on disk, but for what the disk could not hold. That is as it was recorded, else as the parent's entry of
-/// the same kind has it, unless it is known to be another one's successor.
-fn inherited(
-    entry: &Captured,
-    before: Option<&(Meta, Kind)>,
-    ids: IdRange,
-) -> Meta {
+/// The attributes of an entry: as on disk, but for what the disk could not hold. That is as it was recorded, or, where nothing is
+/// recorded, as the parent's entry of the same kind has it.
+fn inherited(entry: &Captured, before: Option<&(Meta, Kind)>, ids: IdRange) -> Meta {
     let mut meta = entry.meta.clone();
     if ids.mapped == 1 {
         (meta.uid, meta.gid) = (0, 0);
@@ -181,8 +176,7 @@ fn inherited(
     }
     let Some((before, kind)) = before else { return meta };
     let disk_kind = type_of(&entry.node);
-    let same_kind = file_type(*kind) == disk_kind || is_stand_in(&entry.node, *kind, ids);
-    if !same_kind || (ids.recorded && !entry.copied_up) {
+    if ids.recorded || file_type(*kind) != disk_kind {
         return meta;
     }
     if before.uid >= ids.mapped {
@@ -199,32 +193,6 @@ fn inherited(
         }
     }
     meta
-}
-
-/// Whether an entry is a socket that stands in for a device of the parent.
-fn is_stand_in(node: &CapturedNode, before: Kind, ids: IdRange) -> bool {
-    ids.recorded && *node == CapturedNode::Socket && matches!(before, Kind::Char | Kind::Block)
-}
-
-/// The device of the parent that a captured socket stands in for: one that was copied up, to change its mode or time.
-fn stands_in(
-    draft: &mut Draft<'_>,
-    path: &TreePath,
-    entry: &Captured,
-    ids: IdRange,
-) -> Result<Option<CapturedNode>, ApplyError> {
-    if !ids.recorded || entry.node != CapturedNode::Socket {
-        return Ok(None);
-    }
-    Ok(match draft.leaf(path).map_err(DraftError::from)? {
-        Some((_, NewNode::Char { major, minor })) => {
-            Some(CapturedNode::Device { char: true, major: *major, minor: *minor })
-        }
-        Some((_, NewNode::Block { major, minor })) => {
-            Some(CapturedNode::Device { char: false, major: *major, minor: *minor })
-        }
-        _ => None,
-    })
 }
 
 fn type_of(node: &CapturedNode) -> FileType {

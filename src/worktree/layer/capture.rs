@@ -44,8 +44,6 @@ pub struct Captured {
     pub node: CapturedNode,
     /// What the run wanted it to be beyond what the disk could take.
     pub recorded: Option<Recorded>,
-    /// Whether overlayfs made it of a lower entry. Only files and directories can tell; others count as such.
-    pub copied_up: bool,
 }
 
 /// What a run wanted an entry to be that the kernel would not make it.
@@ -61,8 +59,8 @@ pub struct Recorded {
     pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
-/// Tells what was recorded for a name in a directory; the empty name is the directory.
-pub type RecordOf<'r> = &'r dyn Fn(BorrowedFd<'_>, &[u8]) -> Option<Recorded>;
+/// Tells what was recorded for a path: that, the directory it is in, and its name there; the empty name is the directory.
+pub type RecordOf<'r> = &'r dyn Fn(&[u8], BorrowedFd<'_>, &[u8]) -> Option<Recorded>;
 
 /// What an entry of an upper directory is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -136,13 +134,12 @@ fn walk(
     files: &mut Vec<FoundFile>,
     record_of: RecordOf<'_>,
 ) -> Result<(), LayerError> {
-    let (meta, marks) = read_meta(dir, b"", &dir.stat(b"")?)?;
+    let (meta, opaque) = read_meta(dir, b"", &dir.stat(b"")?)?;
     entries.push(Captured {
         path: path.clone(),
         meta,
-        node: CapturedNode::Directory { opaque: marks.opaque },
-        recorded: record_of(dir.fd.as_fd(), b""),
-        copied_up: marks.origin || path.is_empty(),
+        node: CapturedNode::Directory { opaque },
+        recorded: record_of(path, dir.fd.as_fd(), b""),
     });
     for name in dir.names()? {
         let len = path.len();
@@ -155,8 +152,8 @@ fn walk(
         if kind == FileType::Directory {
             walk(&dir.open_child(&name)?, path, entries, files, record_of)?;
         } else {
-            let (meta, marks) = read_meta(dir, &name, &stat)?;
-            let recorded = record_of(dir.fd.as_fd(), &name);
+            let (meta, _) = read_meta(dir, &name, &stat)?;
+            let recorded = record_of(path, dir.fd.as_fd(), &name);
             let node = match kind {
                 FileType::RegularFile => {
                     files.push(FoundFile { entry: entries.len(), stat });
@@ -176,8 +173,7 @@ fn walk(
                     minor: rustix::fs::minor(stat.st_rdev),
                 },
             };
-            let copied_up = marks.origin || kind != FileType::RegularFile;
-            entries.push(Captured { path: path.clone(), meta, node, recorded, copied_up });
+            entries.push(Captured { path: path.clone(), meta, node, recorded });
         }
         path.truncate(len);
     }

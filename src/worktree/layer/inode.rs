@@ -18,9 +18,6 @@ const OVERLAY_ESCAPED: &[u8] = b"user.overlay.overlay.";
 /// Marks a directory that hides lower ones.
 pub(super) const OPAQUE: &[u8] = b"user.overlay.opaque";
 
-/// Marks what was copied up from a lower; the value may be empty.
-const ORIGIN: &[u8] = b"user.overlay.origin";
-
 /// A directory open for work, with its path for messages.
 #[derive(Debug)]
 pub(super) struct Dir {
@@ -126,25 +123,14 @@ pub(super) fn is_whiteout(stat: &Stat) -> bool {
     kind_of(stat) == FileType::CharacterDevice && stat.st_rdev == 0
 }
 
-/// What overlayfs noted on an inode.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Marks {
-    /// It hides what lower directories have.
-    pub(super) opaque: bool,
-    /// It was copied up from a lower.
-    pub(super) origin: bool,
-}
-
-/// Attributes of an inode as the tree keeps them, and what overlayfs noted on it.
-pub(super) fn read_meta(dir: &Dir, name: &[u8], stat: &Stat) -> Result<(Meta, Marks), DiskError> {
+/// Attributes of an inode as the tree keeps them, and whether overlayfs marked it as opaque.
+pub(super) fn read_meta(dir: &Dir, name: &[u8], stat: &Stat) -> Result<(Meta, bool), DiskError> {
     let kind = kind_of(stat);
     let mut xattrs = Xattrs::none();
-    let mut marks = Marks::default();
+    let mut opaque = false;
     for (key, value) in read_attributes(dir, name, kind)? {
         if key == OPAQUE {
-            marks.opaque = value == b"y" || value == b"x";
-        } else if key == ORIGIN {
-            marks.origin = true;
+            opaque = value == b"y" || value == b"x";
         } else if let Some(rest) = key.strip_prefix(OVERLAY_ESCAPED) {
             // Names and values come from the kernel, which has the same limits.
             let _ = xattrs.set([OVERLAY_PRIVATE, rest].concat(), value);
@@ -159,7 +145,7 @@ pub(super) fn read_meta(dir: &Dir, name: &[u8], stat: &Stat) -> Result<(Meta, Ma
         mtime: mtime_of(stat),
         xattrs,
     };
-    Ok((meta, marks))
+    Ok((meta, opaque))
 }
 
 /// The attributes of a name, without opening what must not be opened.

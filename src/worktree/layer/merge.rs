@@ -77,9 +77,9 @@ impl Merge {
                 break;
             }
             let part = dir.open_child(name)?;
-            let (_, marks) = read_meta(&part, b"", &part.stat(b"")?)?;
+            let (_, hides) = read_meta(&part, b"", &part.stat(b"")?)?;
             parts.push(part);
-            if marks.opaque {
+            if hides {
                 opaque = true;
                 break;
             }
