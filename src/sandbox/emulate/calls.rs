@@ -22,6 +22,8 @@ pub(crate) enum Call {
     SetFsuid,
     SetFsgid,
     SetGroups,
+    /// prctl(PR_SET_KEEPCAPS).
+    KeepCapabilities,
     GetUid,
     GetEuid,
     GetGid,
@@ -106,6 +108,7 @@ const X86_64: &[(u32, Call)] = &[
     (122, Call::SetFsuid),
     (123, Call::SetFsgid),
     (133, Call::Mknod),
+    (157, Call::KeepCapabilities),
     (188, Call::SetXattr(File::Path)),
     (189, Call::SetXattr(File::Link)),
     (190, Call::SetXattr(File::Descriptor)),
@@ -169,6 +172,7 @@ const AARCH64: &[(u32, Call)] = &[
     (152, Call::SetFsgid),
     (158, Call::GetGroups),
     (159, Call::SetGroups),
+    (167, Call::KeepCapabilities),
     (174, Call::GetUid),
     (175, Call::GetEuid),
     (176, Call::GetGid),
@@ -190,6 +194,7 @@ const BOTH_32: &[(u32, Call)] = &[
     (39, Call::Mkdir),
     (40, Call::Rmdir),
     (83, Call::Symlink),
+    (172, Call::KeepCapabilities),
     (198, NOFOLLOW),
     (199, Call::GetUid),
     (200, Call::GetGid),
@@ -264,6 +269,7 @@ impl Call {
         match self {
             Self::Open => Some(Test::HasAny(1, libc::O_CREAT as u32)),
             Self::Openat => Some(Test::HasAny(2, libc::O_CREAT as u32)),
+            Self::KeepCapabilities => Some(Test::Is(0, libc::PR_SET_KEEPCAPS as u32)),
             _ => None,
         }
     }
@@ -310,6 +316,7 @@ mod tests {
         assert_eq!(of(libc::SYS_setfsuid), Some(Call::SetFsuid));
         assert_eq!(of(libc::SYS_setfsgid), Some(Call::SetFsgid));
         assert_eq!(of(libc::SYS_setgroups), Some(Call::SetGroups));
+        assert_eq!(of(libc::SYS_prctl), Some(Call::KeepCapabilities));
         assert_eq!(of(libc::SYS_getuid), Some(Call::GetUid));
         assert_eq!(of(libc::SYS_geteuid), Some(Call::GetEuid));
         assert_eq!(of(libc::SYS_getgid), Some(Call::GetGid));

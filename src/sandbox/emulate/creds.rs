@@ -102,7 +102,14 @@ pub(super) struct Creds {
     pub(super) uids: Ids,
     pub(super) gids: Ids,
     pub(super) groups: Vec<u32>,
+    /// The wish to keep capabilities when user 0 becomes somebody else (`PR_SET_KEEPCAPS`).
+    keeps: bool,
+    /// The program in which capabilities were kept so; another program has lost them.
+    kept_in: Option<Program>,
 }
+
+/// A program under way: where its code and its stack begin, which every execve places anew.
+pub(super) type Program = (u64, u64);
 
 /// A change that a process asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,11 +123,12 @@ pub(super) enum Change {
     Fsuid(u32),
     Fsgid(u32),
     Groups(Vec<u32>),
+    KeepCapabilities(bool),
 }
 
 impl Creds {
     pub(super) fn of(uid: u32, gid: u32, groups: &[u32]) -> Self {
-        Self { uids: Ids::all(uid), gids: Ids::all(gid), groups: groups.to_vec() }
+        Self { uids: Ids::all(uid), gids: Ids::all(gid), groups: groups.to_vec(), ..Self::default() }
     }
 
     /// Whether files that it makes belong to 0:0 and it may give files away.
@@ -138,9 +146,23 @@ impl Creds {
 
     /// Applies a change by the kernel's rules; gives what the call gives.
     ///
-    /// User 0 stands for CAP_SETUID and CAP_SETGID, which it has unless it gave them up.
-    pub(super) fn apply(&mut self, change: Change) -> Result<i64, Errno> {
-        let privileged = self.uids.effective == 0;
+    /// User 0 stands for CAP_SETUID and CAP_SETGID, which it has unless it gave them up. `program` tells which program this is.
+    pub(super) fn apply(
+        &mut self,
+        change: Change,
+        program: impl FnOnce() -> Option<Program>,
+    ) -> Result<i64, Errno> {
+        let program = if self.keeps || self.kept_in.is_some() { program() } else { None };
+        let kept = program.is_some() && self.kept_in == program;
+        let was_root = self.uids.has(0);
+        let value = self.apply_as(change, kept || self.uids.effective == 0)?;
+        if was_root && !self.uids.has(0) {
+            self.kept_in = program.filter(|_| self.keeps);
+        }
+        Ok(value)
+    }
+
+    fn apply_as(&mut self, change: Change, privileged: bool) -> Result<i64, Errno> {
         match change {
             Change::Uid(id) => self.uids.set(id, privileged)?,
             Change::Gid(id) => self.gids.set(id, privileged)?,
@@ -159,6 +181,7 @@ impl Creds {
                 }
                 self.groups = groups;
             }
+            Change::KeepCapabilities(keeps) => self.keeps = keeps,
         }
         Ok(0)
     }
@@ -203,7 +226,7 @@ impl Known {
     /// Changes who a thread's process believes to be; gives what the call gives.
     pub(super) fn change(&mut self, tid: u32, change: Change) -> Result<i64, Errno> {
         let mut creds = self.of(tid).clone();
-        let value = creds.apply(change)?;
+        let value = creds.apply(change, || program(tid))?;
         let number = self.number(&creds);
         let (hard, _) = mark(tid)?;
         limit(tid, Some(libc::rlimit64 { rlim_cur: hard.saturating_sub(number), rlim_max: hard }))?;
@@ -214,6 +237,15 @@ impl Known {
 /// The number of the first payload's credentials: 0 is the set that every process without a mark has.
 pub(crate) fn first(uid: u32, gid: u32) -> u64 {
     u64::from(uid != 0 || gid != 0)
+}
+
+/// The program that a thread runs; `None` when it cannot be told.
+fn program(tid: u32) -> Option<Program> {
+    let stat = std::fs::read_to_string(format!("/proc/{tid}/stat")).ok()?;
+    // Behind the name, which may hold anything, the fields begin with the third (proc(5)).
+    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(26 - 3);
+    let (code, _end, stack) = (fields.next()?, fields.next()?, fields.next()?);
+    Some((code.parse().ok()?, stack.parse().ok()?))
 }
 
 /// Hard and soft limit, in which the number lies.
@@ -245,16 +277,20 @@ pub(crate) fn mark_self(number: u64) -> Result<(), Errno> {
 mod tests {
     use super::*;
 
+    fn nowhere() -> Option<Program> {
+        None
+    }
+
     #[test]
     fn root_becomes_somebody_for_good() {
         let mut creds = Creds::default();
-        creds.apply(Change::Groups(vec![7])).unwrap();
-        creds.apply(Change::Resgid([100; 3])).unwrap();
-        creds.apply(Change::Resuid([42; 3])).unwrap();
-        assert_eq!(creds.apply(Change::Uid(0)), Err(Errno::PERM));
-        assert_eq!(creds.apply(Change::Resuid([SAME, 0, SAME])), Err(Errno::PERM));
-        assert_eq!(creds.apply(Change::Groups(vec![])), Err(Errno::PERM));
-        assert_eq!(creds.apply(Change::Gid(0)), Err(Errno::PERM));
+        creds.apply(Change::Groups(vec![7]), nowhere).unwrap();
+        creds.apply(Change::Resgid([100; 3]), nowhere).unwrap();
+        creds.apply(Change::Resuid([42; 3]), nowhere).unwrap();
+        assert_eq!(creds.apply(Change::Uid(0), nowhere), Err(Errno::PERM));
+        assert_eq!(creds.apply(Change::Resuid([SAME, 0, SAME]), nowhere), Err(Errno::PERM));
+        assert_eq!(creds.apply(Change::Groups(vec![]), nowhere), Err(Errno::PERM));
+        assert_eq!(creds.apply(Change::Gid(0), nowhere), Err(Errno::PERM));
         assert_eq!((creds.uids, creds.gids), (Ids::all(42), Ids::all(100)));
         assert!(!creds.is_root() && creds.in_group(7) && creds.in_group(100) && !creds.in_group(0));
     }
@@ -262,25 +298,36 @@ mod tests {
     #[test]
     fn a_saved_id_is_a_way_back() {
         let mut creds = Creds::default();
-        creds.apply(Change::Resuid([SAME, 42, SAME])).unwrap();
+        creds.apply(Change::Resuid([SAME, 42, SAME]), nowhere).unwrap();
         assert_eq!(creds.uids, Ids { real: 0, effective: 42, saved: 0, files: 42 });
-        creds.apply(Change::Uid(0)).unwrap();
+        creds.apply(Change::Uid(0), nowhere).unwrap();
         assert_eq!(creds.uids, Ids::all(0));
-        creds.apply(Change::Reuid(SAME, 9)).unwrap();
+        creds.apply(Change::Reuid(SAME, 9), nowhere).unwrap();
         assert_eq!(creds.uids, Ids { real: 0, effective: 9, saved: 9, files: 9 });
-        creds.apply(Change::Reuid(9, 0)).unwrap();
+        creds.apply(Change::Reuid(9, 0), nowhere).unwrap();
         assert_eq!(creds.uids, Ids { real: 9, effective: 0, saved: 0, files: 0 });
     }
 
     #[test]
     fn the_id_of_file_accesses_follows_and_can_stand_alone() {
         let mut creds = Creds::default();
-        assert_eq!(creds.apply(Change::Fsuid(5)), Ok(0));
-        assert_eq!(creds.apply(Change::Fsuid(SAME)), Ok(5));
+        assert_eq!(creds.apply(Change::Fsuid(5), nowhere), Ok(0));
+        assert_eq!(creds.apply(Change::Fsuid(SAME), nowhere), Ok(5));
         assert!(!creds.is_root());
-        creds.apply(Change::Uid(3)).unwrap();
-        assert_eq!(creds.apply(Change::Fsuid(0)), Ok(3), "refused without a word");
+        creds.apply(Change::Uid(3), nowhere).unwrap();
+        assert_eq!(creds.apply(Change::Fsuid(0), nowhere), Ok(3), "refused without a word");
         assert_eq!(creds.uids.files, 3);
+    }
+
+    #[test]
+    fn capabilities_are_kept_on_demand_until_another_program_runs() {
+        let mut creds = Creds::default();
+        let (this, other) = (|| Some((1, 1)), || Some((1, 2)));
+        creds.apply(Change::KeepCapabilities(true), this).unwrap();
+        creds.apply(Change::Resuid([5; 3]), this).unwrap();
+        creds.apply(Change::Resgid([6; 3]), this).unwrap();
+        assert_eq!(creds.apply(Change::Uid(0), other), Err(Errno::PERM));
+        assert_eq!(creds.apply(Change::Groups(vec![]), this), Ok(0));
     }
 
     #[test]

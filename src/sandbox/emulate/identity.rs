@@ -49,6 +49,11 @@ impl Emulator {
     pub(super) fn become_other(&mut self, ask: &Ask<'_>, call: Call) -> Result<Answer, Stop> {
         let word = |at| ask.word(at);
         let change = match call {
+            // A wish that the kernel is to know of as well.
+            Call::KeepCapabilities => {
+                self.known.change(ask.target.tid, Change::KeepCapabilities(word(1) == 1))?;
+                return Err(Stop::Continue);
+            }
             Call::SetUid => Change::Uid(word(0)),
             Call::SetGid => Change::Gid(word(0)),
             Call::SetReuid => Change::Reuid(word(0), word(1)),

@@ -10,6 +10,7 @@ use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::calls::Call;
+use super::creds::Creds;
 use super::notify::Answer;
 use super::records::{Device, Recorded, look};
 use super::target::Stop;
@@ -43,6 +44,19 @@ impl Place {
     }
 }
 
+/// Whether the bits of a directory let somebody make names in it. The kernel asks that for the one id, which owns everything.
+fn may_make(creds: &Creds, directory: &Recorded, mode: u16) -> bool {
+    const WRITE_AND_SEARCH: u16 = 3;
+    let bits = if directory.uid == creds.uids.files {
+        mode >> 6
+    } else if creds.in_group(directory.gid) {
+        mode >> 3
+    } else {
+        mode
+    };
+    bits & WRITE_AND_SEARCH == WRITE_AND_SEARCH
+}
+
 impl Emulator {
     /// Whether whatever is made belongs to 0:0.
     fn makes_plain(&self, ask: &Ask<'_>) -> bool {
@@ -55,6 +69,9 @@ impl Emulator {
         let creds = self.creds(ask);
         let gives_group = u32::from(stat.stx_mode) & libc::S_ISGID != 0;
         let gid = if gives_group { self.is_now(&parent, &stat)?.gid } else { creds.gids.files };
+        if !creds.is_root() && !may_make(creds, &self.is_now(&parent, &stat)?, stat.stx_mode) {
+            return Err(Errno::ACCESS.into());
+        }
         let owner = Recorded { uid: creds.uids.files, gid, ..Recorded::default() };
         Ok(Place { parent, name, owner })
     }

@@ -191,7 +191,8 @@ impl Emulator {
             | Call::SetResgid
             | Call::SetFsuid
             | Call::SetFsgid
-            | Call::SetGroups => self.become_other(ask, call),
+            | Call::SetGroups
+            | Call::KeepCapabilities => self.become_other(ask, call),
             call => self.consider_file(ask, call),
         }
     }
