@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::emulate;
+use super::emulate::{self, Owned};
 use super::idmap::IdMap;
 use super::plan::{MAX_HOSTNAME_BYTES, Mount, Network, Plan, Resource, Rootfs, Upper};
 use super::step::{OverlayLayers, Program, Step};
@@ -145,6 +145,7 @@ pub(crate) fn device_steps(tty_group: bool) -> Vec<Step> {
 /// bounding set needs CAP_SETPCAP, the user id takes them all away.
 fn payload(plan: &Plan, map: &IdMap, steps: &mut Vec<Step>) -> Result<(), PlanError> {
     let emulated = plan.emulation.is_some();
+    let lists = plan.emulation.iter().flat_map(|emulation| &emulation.owned).any(Owned::has_xattrs);
     // The one id there is, whoever the payload believes to be.
     let (uid, gid) = if emulated { (0, 0) } else { (plan.uid, plan.gid) };
     steps.push(Step::Streams { owner: uid, keep_link: emulated });
@@ -166,7 +167,7 @@ fn payload(plan: &Plan, map: &IdMap, steps: &mut Vec<Step>) -> Result<(), PlanEr
     if emulated {
         // The very last: from here on the supervisor answers, and it begins when the program runs.
         let identity = emulate::first(plan.uid, plan.gid);
-        steps.push(Step::Emulate { filter: emulate::filter().compile(), identity });
+        steps.push(Step::Emulate { filter: emulate::filter(lists).compile(), identity });
     }
     steps.push(Step::Exec(program(plan)?));
     Ok(())

@@ -307,7 +307,7 @@ fn emulate() -> Result<(), String> {
         Step::Fork,
         Step::Streams { owner: 0, keep_link: true },
         Step::NoNewPrivileges,
-        Step::Emulate { filter: super::emulate::filter().compile(), identity: 0 },
+        Step::Emulate { filter: super::emulate::filter(false).compile(), identity: 0 },
         Step::Exercise(Exercise::BecomeOther),
     ];
     let attempt = || -> Result<Ending, LaunchError> {

@@ -45,6 +45,7 @@ pub(crate) enum Call {
     /// unlinkat: directory, path, flags.
     Unlinkat,
     Rmdir,
+    Chroot,
     Link,
     Linkat,
     Open,
@@ -109,6 +110,7 @@ const X86_64: &[(u32, Call)] = &[
     (123, Call::SetFsgid),
     (133, Call::Mknod),
     (157, Call::KeepCapabilities),
+    (161, Call::Chroot),
     (188, Call::SetXattr(File::Path)),
     (189, Call::SetXattr(File::Link)),
     (190, Call::SetXattr(File::Descriptor)),
@@ -155,6 +157,7 @@ const AARCH64: &[(u32, Call)] = &[
     (36, Call::Symlinkat),
     (37, Call::Linkat),
     (38, Call::Renameat),
+    (51, Call::Chroot),
     (54, Call::Fchownat),
     (55, Call::Fchown),
     (56, Call::Openat),
@@ -193,6 +196,7 @@ const BOTH_32: &[(u32, Call)] = &[
     (38, Call::Rename),
     (39, Call::Mkdir),
     (40, Call::Rmdir),
+    (61, Call::Chroot),
     (83, Call::Symlink),
     (172, Call::KeepCapabilities),
     (198, NOFOLLOW),
@@ -276,9 +280,12 @@ impl Call {
 }
 
 /// The filter that sends every answered call to the supervisor and allows the rest.
-pub(crate) fn filter() -> Filter {
+///
+/// Lists of attributes are asked for with every copied file, and show only what few images have: `lists` says whether this one has.
+pub(crate) fn filter(lists: bool) -> Filter {
     let rules = |abi: Abi| {
         let all = tables(abi).into_iter().flatten();
+        let all = all.filter(|(_, call)| lists || !matches!(call, Call::ListXattr(_)));
         all.map(|(call, what)| Rule { call: *call, when: what.when(), verdict: Verdict::Notify }).collect()
     };
     Filter { rules: Abi::HERE.iter().map(|abi| (*abi, rules(*abi))).collect() }
@@ -316,6 +323,7 @@ mod tests {
         assert_eq!(of(libc::SYS_setfsuid), Some(Call::SetFsuid));
         assert_eq!(of(libc::SYS_setfsgid), Some(Call::SetFsgid));
         assert_eq!(of(libc::SYS_setgroups), Some(Call::SetGroups));
+        assert_eq!(of(libc::SYS_chroot), Some(Call::Chroot));
         assert_eq!(of(libc::SYS_prctl), Some(Call::KeepCapabilities));
         assert_eq!(of(libc::SYS_getuid), Some(Call::GetUid));
         assert_eq!(of(libc::SYS_geteuid), Some(Call::GetEuid));

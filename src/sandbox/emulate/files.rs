@@ -72,6 +72,29 @@ impl Emulator {
         if self.records.is_empty() {
             return Err(Stop::Continue);
         }
+        // Most calls ask for a file by its own name, and of that nothing was ever said.
+        let named = match call {
+            Call::Stat { follow: false } => Some(0),
+            Call::Fstatat if ask.word(3) & libc::AT_SYMLINK_NOFOLLOW as u32 != 0 => Some(1),
+            Call::Statx if ask.word(2) & libc::AT_SYMLINK_NOFOLLOW as u32 != 0 => Some(1),
+            _ => None,
+        };
+        let empty = match call {
+            Call::Fstat => true,
+            Call::Fstatat => ask.word(3) & libc::AT_EMPTY_PATH as u32 != 0,
+            Call::Statx => ask.word(2) & libc::AT_EMPTY_PATH as u32 != 0,
+            _ => false,
+        };
+        // A descriptor knows the name under which its file was opened, as it is now.
+        let by_descriptor = call == Call::Fstat || empty && (ask.arg(1) == 0 || ask.path(1)?.is_empty());
+        let name = match named {
+            _ if by_descriptor && ask.fd(0) >= 0 => Some(ask.target.descriptor_path(ask.fd(0))?),
+            Some(at) if !by_descriptor => Some(ask.path(at)?),
+            _ => None,
+        };
+        if name.is_some_and(|name| !self.records.may_know(&name)) {
+            return Err(Stop::Continue);
+        }
         let (fd, buffer) = match call {
             Call::Stat { follow } => (ask.target.resolve(libc::AT_FDCWD, &ask.path(0)?, follow)?, 1),
             Call::Fstat => (ask.target.descriptor(ask.fd(0))?, 1),
@@ -93,9 +116,11 @@ impl Emulator {
     /// link(2) and linkat(2), which the kernel makes. What the image says of a file is known by its path, so before it gets another one
     /// it gets a record.
     pub(super) fn link(&mut self, ask: &Ask<'_>, call: Call) -> Result<Answer, Stop> {
-        if self.records.image_is_empty() {
+        if self.records.is_empty() {
             return Err(Stop::Continue);
         }
+        // The new name first: whatever becomes of it, it is then known.
+        self.records.also_named(&ask.path(if call == Call::Link { 1 } else { 3 })?);
         let fd = if call == Call::Link {
             ask.target.resolve(libc::AT_FDCWD, &ask.path(0)?, false)?
         } else {
@@ -116,12 +141,21 @@ impl Emulator {
         paths: [usize; 2],
         flagged: bool,
     ) -> Result<Answer, Stop> {
-        if self.records.image_is_empty() {
+        if self.records.is_empty() {
             return Err(Stop::Continue);
         }
         let dir = |at: Option<usize>| at.map_or(libc::AT_FDCWD, |at| ask.fd(at));
-        let (from, old) = ask.target.resolve_parent(dir(dirs[0]), &ask.path(paths[0])?)?;
-        let (to, new) = ask.target.resolve_parent(dir(dirs[1]), &ask.path(paths[1])?)?;
+        let [old, new] = [ask.path(paths[0])?, ask.path(paths[1])?];
+        match [self.records.may_know(&old), self.records.may_know(&new)] {
+            [false, false] => return Err(Stop::Continue),
+            // Exchanged names count as well.
+            _ => [&old, &new].map(|path| self.records.also_named(path)),
+        };
+        if self.records.image_is_empty() {
+            return Err(Stop::Continue);
+        }
+        let (from, old) = ask.target.resolve_parent(dir(dirs[0]), &old)?;
+        let (to, new) = ask.target.resolve_parent(dir(dirs[1]), &new)?;
         let ends = [self.origin.path_in(&from, &old)?, self.origin.path_in(&to, &new)?];
         if !ends.iter().flatten().any(|path| self.records.image_has(path)) {
             return Err(Stop::Continue);
@@ -155,6 +189,9 @@ impl Emulator {
             return Err(Stop::Continue);
         }
         let path = ask.path(if dir.is_some() { 1 } else { 0 })?;
+        if !self.records.may_know(&path) {
+            return Err(Stop::Continue);
+        }
         let dirfd = dir.map_or(libc::AT_FDCWD, |at| ask.fd(at));
         let (parent, name) = ask.target.resolve_parent(dirfd, &path)?;
         let Some(known) = self.origin.path_in(&parent, &name)?.filter(|path| self.records.image_has(path))

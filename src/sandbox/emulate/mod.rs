@@ -57,6 +57,8 @@ pub struct Emulator {
     origin: Origin,
     records: Records,
     known: Known,
+    /// Whether some process may have changed its root.
+    roots_differ: bool,
     /// Whether there may be a directory that gives a group other than 0 to what is made in it.
     gives_group: bool,
 }
@@ -66,7 +68,7 @@ pub struct Emulator {
 struct Ask<'l> {
     listener: &'l Listener,
     question: &'l Question,
-    target: Target,
+    target: Target<'l>,
 }
 
 impl Ask<'_> {
@@ -121,6 +123,7 @@ impl Emulator {
             origin: Origin::new(upper),
             records: Records::new(&emulation.owned),
             known: Known::new(plan.uid, plan.gid, &plan.groups),
+            roots_differ: false,
             gives_group: emulation.owned.iter().any(|one| one.gives_group),
         }))
     }
@@ -161,8 +164,7 @@ impl Emulator {
     fn serve(&mut self, at: usize) {
         let listener = self.listeners.swap_remove(at);
         if let Some(question) = listener.receive() {
-            let ask = Ask { listener: &listener, question: &question, target: Target { tid: question.tid } };
-            let answer = match self.consider(&ask) {
+            let answer = match self.consider(&listener, &question) {
                 Ok(answer) => answer,
                 Err(Stop::Continue) => Answer::Continue,
                 Err(Stop::Error(errno)) => Answer::Error(errno),
@@ -174,9 +176,10 @@ impl Emulator {
         self.listeners.swap(at, last);
     }
 
-    fn consider(&mut self, ask: &Ask<'_>) -> Result<Answer, Stop> {
-        let Some(call) = Abi::of_arch(ask.question.arch).and_then(|abi| Call::of(abi, ask.question.number))
-        else {
+    fn consider(&mut self, listener: &Listener, question: &Question) -> Result<Answer, Stop> {
+        let abi = Abi::of_arch(question.arch);
+        let ask = &Ask { listener, question, target: Target { tid: question.tid, root: None } };
+        let Some(call) = abi.and_then(|abi| Call::of(abi, question.number)) else {
             return Err(Stop::Continue);
         };
         match call {
@@ -193,12 +196,20 @@ impl Emulator {
             | Call::SetFsgid
             | Call::SetGroups
             | Call::KeepCapabilities => self.become_other(ask, call),
-            call => self.consider_file(ask, call),
+            Call::Chroot => {
+                self.roots_differ = true;
+                Err(Stop::Continue)
+            }
+            call => {
+                self.origin.learn_root(|| ask.target.own_root())?;
+                let root = if self.roots_differ { None } else { self.origin.root() };
+                let target = Target { tid: question.tid, root: root.as_deref() };
+                self.consider_file(&Ask { listener, question, target }, call)
+            }
         }
     }
 
     fn consider_file(&mut self, ask: &Ask<'_>, call: Call) -> Result<Answer, Stop> {
-        self.origin.learn_mount(|| ask.target.root())?;
         match call {
             Call::Stat { .. } | Call::Fstat | Call::Fstatat | Call::Statx => self.stat(ask, call),
             Call::Chown { .. } | Call::Fchown | Call::Fchownat => self.chown(ask, call),

@@ -6,6 +6,7 @@
 use std::collections::{HashMap, HashSet};
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
 
 use nix::libc;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
@@ -68,17 +69,41 @@ pub struct Records {
     numbers: HashSet<u64>,
     /// What the image says, by path; a path that was removed or got another file is not in it any more.
     image: HashMap<Vec<u8>, Recorded>,
+    /// Every name that something of the above has had: a path that ends in another one, not followed, leads to none of it.
+    names: HashSet<Vec<u8>>,
+    /// Whether there may be attributes.
+    xattrs: bool,
 }
 
 impl Records {
     pub(super) fn new(owned: &[Owned]) -> Self {
         let image = owned.iter().map(|one| (one.path.clone(), one.recorded.clone())).collect();
-        Self { image, ..Self::default() }
+        let names = owned.iter().map(|one| last_name(&one.path).to_vec()).collect();
+        let xattrs = owned.iter().any(|one| !one.recorded.xattrs.is_empty());
+        Self { image, names, xattrs, ..Self::default() }
     }
 
     /// Whether every file is what the disk says.
     pub(super) fn is_empty(&self) -> bool {
         self.by_inode.is_empty() && self.image.is_empty()
+    }
+
+    /// Whether a path may lead to something of this, when its last name is not followed.
+    pub(super) fn may_know(&self, path: &[u8]) -> bool {
+        let name = last_name(path);
+        // What was deleted while it is open has this behind its name in /proc.
+        matches!(name, b"" | b"." | b"..")
+            || self.names.contains(name.strip_suffix(b" (deleted)").unwrap_or(name))
+    }
+
+    /// Something of this may have got another name.
+    pub(super) fn also_named(&mut self, path: &[u8]) {
+        self.names.insert(last_name(path).to_vec());
+    }
+
+    /// Whether no file has attributes.
+    pub(super) fn without_xattrs(&self) -> bool {
+        !self.xattrs
     }
 
     /// Whether the image has nothing to say any more.
@@ -125,32 +150,46 @@ pub struct Owned {
     pub gives_group: bool,
 }
 
+impl Owned {
+    /// Whether it has attributes that only real root could set.
+    pub(crate) fn has_xattrs(&self) -> bool {
+        !self.recorded.xattrs.is_empty()
+    }
+}
+
 /// Where the root of the sandbox is, and where changes to it go.
 #[derive(Debug)]
 pub(super) struct Origin {
     /// The directory that receives the changes; none when the root is read-only.
     upper: Option<OwnedFd>,
-    /// The mount of the root, known from the first question on.
-    mount: Option<u64>,
+    /// The root and its mount, known from the first question on.
+    root: Option<(Rc<OwnedFd>, u64)>,
 }
 
 impl Origin {
     pub(super) fn new(upper: Option<OwnedFd>) -> Self {
-        Self { upper, mount: None }
+        Self { upper, root: None }
     }
 
-    /// Learns which mount the root is.
-    pub(super) fn learn_mount(&mut self, root: impl FnOnce() -> Result<OwnedFd, Stop>) -> Result<(), Stop> {
-        if self.mount.is_none() {
-            self.mount = Some(look(&root()?)?.stx_mnt_id);
+    /// Learns what the root is.
+    pub(super) fn learn_root(&mut self, root: impl FnOnce() -> Result<OwnedFd, Stop>) -> Result<(), Stop> {
+        if self.root.is_none() {
+            let root = root()?;
+            let mount = look(&root)?.stx_mnt_id;
+            self.root = Some((Rc::new(root), mount));
         }
         Ok(())
+    }
+
+    /// The root of every process that has not changed its own.
+    pub(super) fn root(&self) -> Option<Rc<OwnedFd>> {
+        self.root.as_ref().map(|(root, _)| Rc::clone(root))
     }
 
     /// The path below the root of something that lies there.
     fn path(&self, fd: &OwnedFd, stat: &libc::statx) -> Result<Option<Vec<u8>>, Stop> {
         // What was deleted has no path any more, and nobody will ask for it later.
-        if self.mount != Some(stat.stx_mnt_id) || stat.stx_nlink == 0 {
+        if self.root.as_ref().is_none_or(|(_, mount)| *mount != stat.stx_mnt_id) || stat.stx_nlink == 0 {
             return Ok(None);
         }
         let path = path_of(fd)?;
@@ -222,6 +261,8 @@ impl Records {
         let stat = look(fd)?;
         let key = origin.key(fd, &stat)?;
         self.numbers.insert(stat.stx_ino);
+        self.also_named(&path_of(fd)?);
+        self.xattrs |= !recorded.xattrs.is_empty();
         self.by_inode.insert(key, recorded);
         Ok(())
     }
@@ -230,6 +271,11 @@ impl Records {
     pub(super) fn has(&self, origin: &Origin, fd: &OwnedFd, stat: &libc::statx) -> Result<bool, Stop> {
         Ok(self.numbers.contains(&stat.stx_ino) && self.by_inode.contains_key(&origin.key(fd, stat)?))
     }
+}
+
+/// What stands behind the last slash.
+fn last_name(path: &[u8]) -> &[u8] {
+    path.rsplit(|byte| *byte == b'/').next().unwrap_or(path)
 }
 
 /// Everything about an open file.
@@ -298,7 +344,7 @@ mod tests {
 
     fn origin(dir: &std::path::Path) -> Origin {
         let mut origin = Origin::new(open_upper(dir).ok());
-        origin.learn_mount(|| Ok(open_upper("/".as_ref())?)).unwrap();
+        origin.learn_root(|| Ok(open_upper("/".as_ref())?)).unwrap();
         origin
     }
 

@@ -36,11 +36,30 @@ impl From<Errno> for Stop {
 
 /// A thread in the middle of a call.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Target {
+pub(super) struct Target<'r> {
     pub(super) tid: u32,
+    /// Its root, where that is known without asking.
+    pub(super) root: Option<&'r OwnedFd>,
 }
 
-impl Target {
+/// A root that is borrowed where it is known.
+enum Root<'r> {
+    Known(&'r OwnedFd),
+    Own(OwnedFd),
+}
+
+impl std::ops::Deref for Root<'_> {
+    type Target = OwnedFd;
+
+    fn deref(&self) -> &OwnedFd {
+        match self {
+            Self::Known(root) => root,
+            Self::Own(root) => root,
+        }
+    }
+}
+
+impl<'r> Target<'r> {
     /// Reads memory; fewer bytes than asked for is a failure.
     pub(super) fn read(self, address: u64, buffer: &mut [u8]) -> Result<(), Stop> {
         let length = buffer.len();
@@ -101,9 +120,16 @@ impl Target {
             .map_err(|_| Stop::Continue)
     }
 
-    /// The root directory.
-    pub(super) fn root(self) -> Result<OwnedFd, Stop> {
+    /// The root directory, asked for.
+    pub(super) fn own_root(self) -> Result<OwnedFd, Stop> {
         self.proc("root", OFlags::DIRECTORY)
+    }
+
+    fn root(self) -> Result<Root<'r>, Stop> {
+        match self.root {
+            Some(root) => Ok(Root::Known(root)),
+            None => self.own_root().map(Root::Own),
+        }
     }
 
     /// What one of its descriptors stands for.
@@ -112,6 +138,13 @@ impl Target {
             return Err(Stop::Continue);
         }
         self.proc(&format!("fd/{fd}"), OFlags::empty())
+    }
+
+    /// The path of what one of its descriptors stands for, as [`path_of`] gives it.
+    pub(super) fn descriptor_path(self, fd: i32) -> Result<Vec<u8>, Stop> {
+        let link = format!("/proc/{}/fd/{fd}", self.tid);
+        let path = rustix::fs::readlinkat(CWD, link, Vec::with_capacity(256)).map_err(|_| Stop::Continue)?;
+        Ok(path.into_bytes())
     }
 
     /// What a path means from a directory descriptor on; `None` when the path is empty.
@@ -127,7 +160,7 @@ impl Target {
             flags |= OFlags::NOFOLLOW;
         }
         if path[0] == b'/' {
-            return below(&self.root()?, path, flags, ResolveFlags::IN_ROOT);
+            return below(&*self.root()?, path, flags, ResolveFlags::IN_ROOT);
         }
         let base = match dirfd {
             libc::AT_FDCWD => self.proc("cwd", OFlags::DIRECTORY)?,
@@ -221,7 +254,7 @@ mod tests {
 
     #[test]
     fn memory_and_paths_of_a_thread_are_read_as_it_sees_them() {
-        let me = Target { tid: std::process::id() };
+        let me = Target { tid: std::process::id(), root: None };
         let text = std::ffi::CString::new("/etc/passwd").unwrap();
         assert_eq!(me.path(text.as_ptr() as u64).unwrap(), b"/etc/passwd");
         assert_eq!(me.path(8), Err(Stop::Continue));
@@ -233,7 +266,7 @@ mod tests {
 
     #[test]
     fn the_parent_of_a_path_is_found_whatever_slashes_it_has() {
-        let me = Target { tid: std::process::id() };
+        let me = Target { tid: std::process::id(), root: None };
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("new//").into_os_string().into_encoded_bytes();
         let (parent, name) = me.resolve_parent(libc::AT_FDCWD, &path).unwrap();

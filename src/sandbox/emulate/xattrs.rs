@@ -106,7 +106,7 @@ impl Emulator {
     }
 
     pub(super) fn get_xattr(&self, ask: &Ask<'_>, how: File) -> Result<Answer, Stop> {
-        if self.records.is_empty() {
+        if self.records.without_xattrs() {
             return Err(Stop::Continue);
         }
         let name = name(ask)?;
@@ -118,7 +118,7 @@ impl Emulator {
     }
 
     pub(super) fn list_xattrs(&self, ask: &Ask<'_>, how: File) -> Result<Answer, Stop> {
-        if self.records.is_empty() {
+        if self.records.without_xattrs() {
             return Err(Stop::Continue);
         }
         let fd = file(ask, how)?;
