@@ -4,6 +4,7 @@
 
 mod cli;
 mod engine;
+mod escape;
 mod format;
 mod house;
 mod sandbox;

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use super::{
-    branch, cat, checkout, completions, cp, diff, images, import, log, ls, reflog, reset, run, show, switch,
-    tag,
+    branch, cat, checkout, completions, cp, diff, doctor, images, import, log, ls, reflog, reset, run, shell,
+    show, switch, tag,
 };
 
 /// Container file systems with a Git-like history: run a command once, branch from that exact file system as often as
@@ -79,6 +79,7 @@ pub(super) enum Verb {
     Import(import::Args),
     Images(images::Args),
     Run(Box<run::Args>),
+    Shell(Box<shell::Args>),
     Branch(branch::Args),
     Tag(tag::Args),
     Switch(switch::Args),
@@ -93,7 +94,6 @@ pub(super) enum Verb {
     Cp(cp::Args),
     Reset(reset::Args),
     Reflog(reflog::Args),
-    /// Say what this machine allows, and the fix for what it does not; exit 1 if commands cannot run
-    Doctor,
+    Doctor(doctor::Args),
     Completions(completions::Args),
 }

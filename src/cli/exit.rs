@@ -21,6 +21,7 @@ impl Exit {
     /// "No", differences, findings.
     pub(super) const NO: Self = Self(1);
     pub(super) const USAGE: Self = Self(2);
+    pub(super) const TIMED_OUT: Self = Self(124);
     pub(super) const FAILED: Self = Self(125);
     pub(super) const NOT_EXECUTABLE: Self = Self(126);
     pub(super) const NOT_FOUND: Self = Self(127);
@@ -77,6 +78,7 @@ pub(super) fn conclude(result: Result<Exit, Failure>, out: &Output) -> ExitCode 
 
 fn code(error: &Error) -> Exit {
     match error.kind() {
+        ErrorKind::TimedOut => Exit::TIMED_OUT,
         ErrorKind::CommandNotFound => Exit::NOT_FOUND,
         ErrorKind::CommandNotExecutable => Exit::NOT_EXECUTABLE,
         _ => Exit::FAILED,
@@ -140,6 +142,7 @@ pub(super) fn not_parsed(error: &clap::Error) -> ExitCode {
 /// A panic is told in one line that says whose fault it is; `main` then ends with 125.
 pub(super) fn report_panics_as_bugs() {
     std::panic::set_hook(Box::new(|panic| {
+        super::run::terminal::restore();
         let what = panic.payload();
         let text = what.downcast_ref::<&str>().copied().or(what.downcast_ref::<String>().map(String::as_str));
         let place = panic.location().map(|at| format!(" at {}:{}", at.file(), at.line())).unwrap_or_default();

@@ -29,6 +29,7 @@ mod reflog;
 mod reset;
 mod rev_path;
 mod run;
+mod shell;
 mod show;
 mod status;
 mod switch;
@@ -103,6 +104,7 @@ fn perform(verb: Verb, context: &mut Context) -> Result<Exit, Failure> {
         Verb::Import(args) => import::perform(&args, context),
         Verb::Images(args) => images::perform(&args, context),
         Verb::Run(args) => run::perform(*args, context),
+        Verb::Shell(args) => shell::perform(*args, context),
         Verb::Branch(args) => branch::perform(&args, context),
         Verb::Tag(args) => tag::perform(&args, context),
         Verb::Switch(args) => switch::perform(&args, context),
@@ -116,7 +118,7 @@ fn perform(verb: Verb, context: &mut Context) -> Result<Exit, Failure> {
         Verb::Cp(args) => cp::perform(&args, context),
         Verb::Reset(args) => reset::perform(&args, context),
         Verb::Reflog(args) => reflog::perform(&args, context),
-        Verb::Doctor => doctor::perform(context),
+        Verb::Doctor(args) => doctor::perform(&args, context),
         Verb::Completions(args) => completions::perform(&args, context),
     }
 }

@@ -109,9 +109,17 @@ impl Output {
 
     /// A line of comment on stderr, not with `-q`.
     pub(super) fn note(&self, message: impl fmt::Display) {
-        if !self.quiet {
-            // Where comments cannot be written nobody misses them.
-            let _ = writeln!(io::stderr(), "treebox: {}", one_line(&message.to_string()));
+        self.noter()(&message.to_string());
+    }
+
+    /// The same for whoever cannot hold on to this.
+    pub(super) fn noter(&self) -> impl Fn(&str) + Send + Sync + 'static {
+        let quiet = self.quiet;
+        move |message| {
+            if !quiet {
+                // Where comments cannot be written nobody misses them.
+                let _ = writeln!(io::stderr(), "treebox: {}", one_line(message));
+            }
         }
     }
 

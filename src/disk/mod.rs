@@ -7,6 +7,7 @@
 //! directory. Syncs are batched by [`SyncSet`]: one per file while they are few, one `syncfs` when they are many.
 
 mod error;
+mod features;
 mod file;
 mod lock;
 mod remove;
@@ -15,6 +16,7 @@ mod sync;
 mod xattr;
 
 pub use error::DiskError;
+pub use features::{Features, features};
 pub use file::{create_dir_all_private, create_new, exists, read_limited, rename, write_atomic};
 pub use lock::{FileLock, LockMode};
 pub use remove::remove_tree;

@@ -20,7 +20,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::core::Core;
-pub use super::live::Running;
+pub use super::live::{Process, Running};
+pub use super::open::Live;
 pub use super::prepared::Prepared;
 pub use super::state::State;
 use super::{

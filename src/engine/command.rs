@@ -1,9 +1,12 @@
 //! What is to be run.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::object::{Network, Program};
+use super::mounts::Mount;
+use crate::object::{Feature, Network, Program};
+use crate::sandbox::TerminalSize;
 
 /// When a remembered run is used instead of running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -53,6 +56,7 @@ pub struct Command {
     pub(super) stdin: Stdin,
     pub(super) network: Network,
     pub(super) injected: Vec<(PathBuf, String)>,
+    pub(super) mounts: Vec<Mount>,
     pub(super) read_only: bool,
     pub(super) epoch: Option<i64>,
     pub(super) keep_env: bool,
@@ -61,6 +65,8 @@ pub struct Command {
     pub(super) disposable: bool,
     pub(super) timeout: Option<Duration>,
     pub(super) max_output_bytes: u64,
+    pub(super) terminal: Option<TerminalSize>,
+    pub(super) allow: BTreeSet<Feature>,
 }
 
 impl Command {
@@ -75,6 +81,7 @@ impl Command {
             stdin: Stdin::Empty,
             network: Network::None,
             injected: Vec::new(),
+            mounts: Vec::new(),
             read_only: false,
             epoch: None,
             keep_env: false,
@@ -83,6 +90,8 @@ impl Command {
             disposable: false,
             timeout: None,
             max_output_bytes: DEFAULT_MAX_OUTPUT_BYTES,
+            terminal: None,
+            allow: BTreeSet::new(),
         }
     }
 
@@ -119,6 +128,11 @@ impl Command {
         self
     }
 
+    /// Whether it sets this environment variable itself.
+    pub fn sets(&self, key: &str) -> bool {
+        self.env.iter().any(|(name, _)| name == key)
+    }
+
     /// Sets the working directory; it must exist in the state.
     pub fn workdir(mut self, path: impl Into<String>) -> Self {
         self.workdir = Some(path.into());
@@ -149,6 +163,13 @@ impl Command {
         self
     }
 
+    /// Gives the command a terminal of its own. Its output is then one stream, [`super::Stream::Stdout`], and `TERM` is `xterm` unless
+    /// it is set. Such a run is remembered, but never used again.
+    pub fn terminal(mut self, size: TerminalSize) -> Self {
+        self.terminal = Some(size);
+        self
+    }
+
     /// Sets what the command can reach; the default is nothing.
     pub fn network(mut self, network: Network) -> Self {
         self.network = network;
@@ -158,6 +179,18 @@ impl Command {
     /// Places a host file or directory in the state before the run. Contents and modes count in the run key, times do not.
     pub fn copy(mut self, source: impl AsRef<Path>, dest: impl Into<String>) -> Self {
         self.injected.push((source.as_ref().to_owned(), dest.into()));
+        self
+    }
+
+    /// Allows something that a sandbox refuses otherwise; `SECURITY.md` says what each opens.
+    pub fn allow(mut self, feature: Feature) -> Self {
+        self.allow.insert(feature);
+        self
+    }
+
+    /// Shows something besides the state: a host directory, memory, a cache, a secret.
+    pub fn mount(mut self, mount: Mount) -> Self {
+        self.mounts.push(mount);
         self
     }
 
@@ -191,9 +224,14 @@ impl Command {
         self
     }
 
-    /// Whether nothing remembered can answer it: it is disposable, or must run afresh.
+    /// Whether nothing remembered can answer it: it is disposable, must run afresh, or its input is not known beforehand.
     pub fn always_runs(&self) -> bool {
-        self.disposable || self.reuse == Reuse::Never
+        self.disposable || self.reuse == Reuse::Never || !self.has_key()
+    }
+
+    /// Whether everything that it depends on is known beforehand.
+    pub(super) fn has_key(&self) -> bool {
+        self.stdin != Stdin::Piped && self.terminal.is_none()
     }
 
     /// Leaves no state and remembers nothing: only output, exit status and metrics.

@@ -68,6 +68,13 @@ impl Core {
         self.store.layout()
     }
 
+    /// Tells whoever listens.
+    pub(super) fn notice(&self, text: &str) {
+        if let Some(hear) = &self.options.notices.0 {
+            hear(text);
+        }
+    }
+
     /// The history, opened when it is first needed: library runs that name nothing never need it.
     pub(super) fn history(&self) -> Result<&History> {
         if let Some(history) = self.history.get() {

@@ -24,6 +24,10 @@ pub enum ErrorKind {
     Ambiguous,
     /// Something else moved first, or is in the way.
     Conflict,
+    /// A secret would have been kept; nothing was.
+    Leak,
+    /// The time was up before the command could begin: exit code 124.
+    TimedOut,
     /// What was asked for makes no sense or cannot be read.
     InvalidInput,
     /// What was asked for is not supported.
@@ -49,6 +53,12 @@ pub enum Error {
     /// A revision names nothing.
     #[error("{0}")]
     Revision(String, ErrorKind),
+    /// A secret would have been kept.
+    #[error("{0}")]
+    Leak(String),
+    /// The time was up before the command could begin.
+    #[error("{0}")]
+    TimedOut(String),
     /// Something else moved first, or is in the way.
     #[error("{0}")]
     Conflict(String),
@@ -138,6 +148,8 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Revision(_, kind) => *kind,
+            Self::Leak(_) => ErrorKind::Leak,
+            Self::TimedOut(_) => ErrorKind::TimedOut,
             Self::Conflict(_) => ErrorKind::Conflict,
             Self::Invalid(_) => ErrorKind::InvalidInput,
             Self::Unsupported(_) => ErrorKind::Unsupported,

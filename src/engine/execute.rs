@@ -1,59 +1,54 @@
 //! One execution: from layers and a plan to an exit status, and from an upper directory to a state.
 
+use std::collections::HashMap;
 use std::fs::File;
-use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::command::{Command, Stdin};
+use super::child::{Child, Complete};
+use super::command::Command;
 use super::core::{Core, mapped_ids, now_ms};
 use super::error::{Error, Result};
 use super::layers::Stack;
-use super::outcome::{Outcome, Resources};
+use super::mounts::RunMounts;
+use super::outcome::{Finished, Outcome};
 use super::spec::Resolved;
 use super::state::{Origin, State};
-use super::types::{Sink, Stream};
+use super::types::Sink;
 use crate::disk::Scratch;
 use crate::index::{MAX_INLINE_OUTPUT_BYTES, OutputRecord, Run, Usage};
-use crate::object::{self, Draft, Network, RootMode, StateId, TreeId};
-use crate::sandbox::{Emulation, Ending, Plan, Rootfs, Upper};
+use crate::object::{self, Draft, Feature, Network, NewNode, RootMode, StateId, TreeId, TreePath};
+use crate::sandbox::{Emulation, Plan, Rootfs, Upper};
 use crate::store::Batch;
-use crate::worker::{Exit, Killer, Session, SessionError};
+use crate::worker::{Session, SessionError};
 use crate::worktree::layer::{
-    Applied, BuildOptions, CaptureOptions, IdRange, LayerBuilder, LayerEntry, LayerNode, apply,
+    Applied, BuildOptions, CaptureOptions, Captured, CapturedNode, IdRange, LayerBuilder, LayerEntry,
+    LayerNode, apply,
 };
+use crate::worktree::leak::{Leak, LeakPart};
 
-const PIPE_READ_BYTES: usize = 64 * 1024;
-
-/// A command under way.
+/// A command under way in a sandbox of its own. The fields are dropped in their order: what runs ends before its files go.
 pub(super) struct Execution {
-    core: Arc<Core>,
-    parent: State,
-    resolved: Resolved,
-    disposable: bool,
-    timeout: Option<Duration>,
-    stack: Stack,
-    session: Option<Session>,
-    killer: Killer,
-    pid: i32,
-    exit: Receiver<Result<Exit, SessionError>>,
-    ended: Option<(Exit, bool)>,
-    pumps: Option<[JoinHandle<Kept>; 2]>,
-    started_ms: i64,
-    began: Instant,
-    /// Dropped last: it holds the upper directory.
-    scratch: Scratch,
+    child: Child,
+    ground: Ground,
 }
 
-/// What was kept of an output stream.
-#[derive(Debug, Default)]
-struct Kept {
-    bytes: Vec<u8>,
-    truncated: bool,
+/// What a sandbox stands on, and what its changes become.
+pub(super) struct Ground {
+    core: Arc<Core>,
+    pub(super) parent: State,
+    pub(super) resolved: Resolved,
+    disposable: bool,
+    stack: Stack,
+    mounts: RunMounts,
+    /// How long the mounts had to be waited for, which is part of the time that a command has.
+    waited: Duration,
+    session: Option<Session>,
+    pub(super) started_ms: i64,
+    /// Dropped last: it holds the upper directory.
+    scratch: Scratch,
 }
 
 /// The directories of a run within its scratch.
@@ -61,11 +56,12 @@ struct RunDirs {
     all: PathBuf,
     upper: PathBuf,
     work: PathBuf,
+    stubs: PathBuf,
 }
 
 fn run_dirs(scratch: &Scratch) -> RunDirs {
     let all = scratch.path().join("run");
-    RunDirs { upper: all.join("upper"), work: all.join("work"), all }
+    RunDirs { upper: all.join("upper"), work: all.join("work"), stubs: all.join("stubs"), all }
 }
 
 impl Core {
@@ -77,73 +73,85 @@ impl Core {
         resolved: Resolved,
         sink: Option<Sink>,
     ) -> Result<(Execution, Option<File>)> {
-        let session = self.session()?;
-        self.begin_in(parent, command, resolved, sink, session)
+        let (mut ground, plan) = self.ground(parent, command, resolved)?;
+        let shortened = command
+            .timeout
+            .map(|limit| Command { timeout: Some(limit.saturating_sub(ground.waited)), ..command.clone() });
+        let command = shortened.as_ref().unwrap_or(command);
+        let launch = |plan, streams| ground.session().run(plan, streams);
+        match Child::start(command, plan, ground.scratch.path(), sink, Complete::AtItsEnd, launch) {
+            Ok((child, stdin)) => {
+                ground.started_ms = child.started_ms();
+                Ok((Execution { child, ground }, stdin))
+            }
+            Err(error) => {
+                ground.abandon();
+                Err(error)
+            }
+        }
     }
 
-    fn begin_in(
+    /// Makes what a sandbox stands on, and the plan of it.
+    pub(super) fn ground(
         self: &Arc<Self>,
         parent: &State,
         command: &Command,
         resolved: Resolved,
-        sink: Option<Sink>,
-        session: Session,
-    ) -> Result<(Execution, Option<File>)> {
+    ) -> Result<(Ground, Plan)> {
+        let session = self.session()?;
         let hint = self.layer_hint(parent)?;
         let mut stack = self.stack(&session, parent.value.root, hint)?;
         if resolved.base != parent.value.root {
             stack = self.stack(&session, resolved.base, Some(parent.value.root))?;
         }
         let scratch = Scratch::new(&self.layout().tmp())?;
-        let plan = self.plan(&session, &resolved, &stack, &scratch)?;
-        let (stdin, stdin_writer) = self.stdin(command, &scratch)?;
-        let (stdout, stdout_writer) = pipe()?;
-        let (stderr, stderr_writer) = pipe()?;
-        let limit = command.max_output_bytes;
-        let pumps =
-            [pump(stdout, Stream::Stdout, limit, sink.clone())?, pump(stderr, Stream::Stderr, limit, sink)?];
-        let (started_ms, began) = (now_ms(), Instant::now());
-        let launched = session.run(plan, [stdin, stdout_writer, stderr_writer]);
-        let running = match launched {
-            Ok(running) => running,
+        let asked = Instant::now();
+        let prepared = self.open_mounts(&session, &resolved, command.timeout).and_then(|mounts| {
+            let waited = asked.elapsed();
+            let plan = self.plan(&session, &resolved, &stack, &scratch, &mounts)?;
+            Ok((mounts, waited, plan))
+        });
+        let (mounts, waited, plan) = match prepared {
+            Ok(prepared) => prepared,
             Err(error) => {
                 let _ = clear(&session, &run_dirs(&scratch));
                 self.release(session);
-                return Err(error.into());
+                return Err(error);
             }
         };
-        let (killer, pid) = (running.killer(), running.pid());
-        let (sender, exit) = channel();
-        spawn("treebox-wait", move || {
-            // Nobody listens when the execution was dropped meanwhile.
-            let _ = sender.send(running.wait());
-        })?;
-        let execution = Execution {
+        let ground = Ground {
             core: Arc::clone(self),
             parent: parent.clone(),
             resolved,
             disposable: command.disposable,
-            timeout: command.timeout,
+            waited,
             stack,
+            mounts,
             session: Some(session),
-            killer,
-            pid,
-            exit,
-            ended: None,
-            pumps: Some(pumps),
-            started_ms,
-            began,
+            started_ms: now_ms(),
             scratch,
         };
-        Ok((execution, stdin_writer))
+        Ok((ground, plan))
     }
 
-    fn plan(&self, session: &Session, resolved: &Resolved, stack: &Stack, scratch: &Scratch) -> Result<Plan> {
+    fn plan(
+        &self,
+        session: &Session,
+        resolved: &Resolved,
+        stack: &Stack,
+        scratch: &Scratch,
+        mounts: &RunMounts,
+    ) -> Result<Plan> {
         let dirs = run_dirs(scratch);
         let mut lowers = self.lower_paths(stack);
         let options = self.build_options(self.worker()?.identity())?;
         let data_lower = options.redirects.then(|| options.objects.clone());
-        self.make_upper(session, resolved, &dirs, options)?;
+        self.make_upper(session, resolved, &dirs, options.clone())?;
+        if !mounts.stubs.layer.is_empty() {
+            make_layer(session, &dirs.stubs, &mounts.stubs.layer, options)?;
+            lowers.insert(0, dirs.stubs.clone());
+        }
+        lowers.splice(0..0, self.hide_mount_points(resolved, &dirs)?);
         let upper = if resolved.spec.read_only {
             // Without an upper directory an overlay needs a second lower: the empty one that would have been the upper.
             lowers.insert(0, dirs.upper);
@@ -152,17 +160,14 @@ impl Core {
             Some(Upper { upper: dirs.upper, work: dirs.work })
         };
         let spec = &resolved.spec;
-        let mut plan = Plan::new(Rootfs::Overlay { lowers, data_lower, upper }, resolved.argv());
+        let mut plan = Plan::new(Rootfs::Overlay { lowers, data_lower, upper }, Vec::new());
+        resolved.payload(&mut plan);
         plan.hostname.clone_from(&spec.hostname);
-        plan.env = spec.env.iter().map(|entry| entry.clone().into_bytes()).collect();
-        plan.cwd.clone_from(&spec.cwd);
-        plan.uid = spec.uid;
-        plan.gid = spec.gid;
-        plan.groups.clone_from(&spec.groups);
-        plan.umask = u32::from(spec.umask);
-        if spec.root_mode == RootMode::Recorded {
-            plan.emulation = Some(Emulation { owned: self.owned(&resolved.base)? });
+        if let Some(emulation) = &mut plan.emulation {
+            emulation.owned = self.owned(&resolved.base)?;
         }
+        plan.allow = spec.allow.iter().map(|feature| sandbox_feature(*feature)).collect();
+        plan.mounts.clone_from(&mounts.plan);
         plan.network = match spec.network {
             Network::None => crate::sandbox::Network::None,
             Network::Host => crate::sandbox::Network::Host,
@@ -189,98 +194,76 @@ impl Core {
         make(&dirs.all)?;
         make(&dirs.work)?;
         let root = self.store.root(&resolved.base)?;
-        let plain = root.meta.uid == 0 && root.meta.gid == 0 && root.meta.xattrs.is_empty();
         let entry =
             LayerEntry { path: Vec::new(), meta: root.meta, node: LayerNode::Directory { opaque: false } };
-        if plain {
-            // Root inside is the caller outside, who needs no worker for this.
-            make(&dirs.upper)?;
-            let mut builder = LayerBuilder::new(&dirs.upper, BuildOptions { mapped_ids: 1, ..options })?;
-            builder.add(&entry)?;
-            builder.finish()?;
-        } else {
-            session.build_layer::<Error>(&dirs.upper, options, |upload| Ok(upload.add(entry)?))?;
-        }
-        Ok(())
+        make_layer(session, &dirs.upper, &[entry], options)
     }
 
-    fn stdin(&self, command: &Command, scratch: &Scratch) -> Result<(OwnedFd, Option<File>)> {
-        match &command.stdin {
-            Stdin::Piped => {
-                let (reader, writer) = pipe()?;
-                Ok((reader, Some(File::from(writer))))
-            }
-            Stdin::Bytes(bytes) if !bytes.is_empty() => {
-                let path = scratch.path().join("stdin");
-                let write = || {
-                    std::fs::write(&path, bytes)?;
-                    File::open(&path)
-                };
-                Ok((write().map_err(|error| Error::disk("write", &path, error))?.into(), None))
-            }
-            _ => {
-                let null =
-                    File::open("/dev/null").map_err(|error| Error::disk("open", "/dev/null", error))?;
-                Ok((null.into(), None))
-            }
+    /// A layer of directories that hide what is no directory where one is mounted on.
+    fn hide_mount_points(&self, resolved: &Resolved, dirs: &RunDirs) -> Result<Option<PathBuf>> {
+        let names = self.hidden_mount_points(&resolved.base)?;
+        if names.is_empty() {
+            return Ok(None);
         }
+        let hidden = dirs.all.join("hidden");
+        for name in names {
+            let dir = hidden.join(std::ffi::OsStr::from_bytes(name));
+            std::fs::create_dir_all(&dir).map_err(|error| Error::disk("create directory", &dir, error))?;
+        }
+        Ok(Some(hidden))
+    }
+}
+
+impl Resolved {
+    /// Writes into a plan what concerns the payload: which program, as whom and where.
+    pub(super) fn payload(&self, plan: &mut Plan) {
+        let spec = &self.spec;
+        plan.argv = self.argv();
+        plan.env = spec.env.iter().map(|entry| entry.clone().into_bytes()).collect();
+        plan.cwd.clone_from(&spec.cwd);
+        plan.uid = spec.uid;
+        plan.gid = spec.gid;
+        plan.groups.clone_from(&spec.groups);
+        plan.umask = u32::from(spec.umask);
+        plan.emulation = (spec.root_mode == RootMode::Recorded).then(Emulation::default);
     }
 }
 
 impl Execution {
-    pub(super) fn killer(&self) -> Killer {
-        self.killer.clone()
+    pub(super) fn child(&self) -> &Child {
+        &self.child
     }
 
-    pub(super) fn pid(&self) -> i32 {
-        self.pid
-    }
-
-    /// Waits for the end, at most until the command's time is up; then everything is killed.
-    pub(super) fn wait(&mut self) -> Result<()> {
-        if self.ended.is_some() {
-            return Ok(());
-        }
-        let left = self.timeout.map(|limit| limit.saturating_sub(self.began.elapsed()));
-        let ended = match left {
-            None => self.exit.recv().map_err(|_| SessionError::Ended)?.map(|exit| (exit, false)),
-            Some(left) => match self.exit.recv_timeout(left) {
-                Ok(exit) => exit.map(|exit| (exit, false)),
-                Err(RecvTimeoutError::Disconnected) => return Err(SessionError::Ended.into()),
-                Err(RecvTimeoutError::Timeout) => {
-                    self.killer.kill()?;
-                    self.exit.recv().map_err(|_| SessionError::Ended)?.map(|exit| (exit, true))
-                }
-            },
-        };
-        self.ended = Some(ended?);
-        Ok(())
-    }
-
-    /// Whether it has ended; does not wait. A command whose time is up is killed here.
-    pub(super) fn poll(&mut self) -> Result<bool> {
-        if self.ended.is_none() {
-            match self.exit.try_recv() {
-                Ok(exit) => self.ended = Some((exit?, false)),
-                Err(_) if self.timeout.is_some_and(|limit| self.began.elapsed() >= limit) => self.wait()?,
-                Err(_) => {}
-            }
-        }
-        Ok(self.ended.is_some())
+    pub(super) fn into_parts(self) -> (Child, Ground) {
+        (self.child, self.ground)
     }
 
     /// Waits for the end and makes of it what the command asked for.
     pub(super) fn finish(mut self) -> Result<Outcome> {
-        self.wait()?;
-        let (exit, timed_out) = self.ended.expect("wait() fills it");
-        let [stdout, stderr] = self.pumps.take().expect("only finish() takes it");
-        let stdout = stdout.join().unwrap_or_default();
-        let stderr = stderr.join().unwrap_or_default();
-        let (exit_code, signal) = match exit.ending {
-            Ending::Code(code) => (Some(code), None),
-            Ending::Signal(signal) => (None, Some(signal)),
-        };
-        let usage = &exit.usage;
+        let finished = self.child.finish()?;
+        self.ground.conclude(finished)
+    }
+}
+
+impl Ground {
+    pub(super) fn session(&self) -> &Session {
+        self.session.as_ref().expect("only what consumes it takes it")
+    }
+
+    pub(super) fn scratch(&self) -> &std::path::Path {
+        self.scratch.path()
+    }
+
+    /// Removes what was made for a sandbox that did not start.
+    pub(super) fn abandon(mut self) {
+        if let Some(session) = self.session.take() {
+            let _ = clear(&session, &run_dirs(&self.scratch));
+            self.core.release(session);
+        }
+    }
+
+    /// Makes of what a sandbox has left what was asked for: a state, or nothing. Nothing runs in it any more.
+    pub(super) fn conclude(mut self, finished: Finished) -> Result<Outcome> {
         let mut outcome = Outcome {
             state: None,
             tree: None,
@@ -288,29 +271,38 @@ impl Execution {
             key: self.resolved.key,
             changed: false,
             reused: false,
-            exit_code,
-            signal,
-            timed_out,
-            stdout: stdout.bytes,
-            stderr: stderr.bytes,
-            truncated: stdout.truncated || stderr.truncated,
-            duration: exit.duration,
-            resources: Resources {
-                user_ms: usage.user_micros as f64 / 1000.0,
-                system_ms: usage.system_micros as f64 / 1000.0,
-                max_rss_kib: usage.max_rss_bytes / 1024,
-                read_bytes: usage.read_bytes,
-                written_bytes: usage.written_bytes,
-            },
+            exit_code: finished.exit_code,
+            signal: finished.signal,
+            timed_out: finished.timed_out,
+            stdout: finished.stdout,
+            stderr: finished.stderr,
+            truncated: finished.truncated,
+            duration: finished.duration,
+            resources: finished.resources,
             changes: Default::default(),
         };
-        let session = self.session.take().expect("only finish() takes it");
+        let session = self.session.take().expect("only what consumes it takes it");
+        self.forget_key_of_changed_sources();
+        outcome.key = self.resolved.key;
         let kept = if self.disposable { Ok(()) } else { self.keep(&session, &mut outcome) };
         let cleared = clear(&session, &run_dirs(&self.scratch));
         self.core.release(session);
         kept?;
         cleared?;
         Ok(outcome)
+    }
+
+    /// Takes the key away when a mounted source is not what was hashed: the result is kept, and nothing will ask for it by that key.
+    fn forget_key_of_changed_sources(&mut self) {
+        if self.disposable || self.resolved.key.is_none() {
+            return;
+        }
+        if let Some(path) = self.resolved.mounts.iter().find_map(|mount| mount.changed_source()) {
+            let path = path.display();
+            self.core
+                .notice(&format!("{path} changed during the run: its result is kept and not remembered"));
+            self.resolved.key = None;
+        }
     }
 
     /// Turns the upper directory into a state and remembers the run.
@@ -324,6 +316,9 @@ impl Execution {
             applied = Some(self.capture(session, &mut batch, &mut tree)?);
             dirty = tree != self.resolved.base;
         }
+        let cut = outcome.truncated;
+        self.mounts.secrets.mask(&mut outcome.stdout, cut);
+        self.mounts.secrets.mask(&mut outcome.stderr, cut);
         let value = object::State { root: tree, config: self.resolved.config.clone() };
         let mut id = value.id();
         outcome.changed = id != self.parent.id;
@@ -363,21 +358,31 @@ impl Execution {
     fn capture(&self, session: &Session, batch: &mut Batch<'_>, tree: &mut TreeId) -> Result<Applied> {
         let core = &self.core;
         let worker = core.worker()?;
-        let captured = session.capture(CaptureOptions {
+        let secrets = &self.mounts.secrets;
+        let capture = session.capture(CaptureOptions {
             upper: run_dirs(&self.scratch).upper,
             objects: core.layout().objects(),
             scratch: batch.scratch().to_owned(),
+            secrets: secrets.needles().clone(),
         })?;
+        let mut captured = capture.entries;
         for entry in &captured {
-            if let crate::worktree::layer::CapturedNode::File { blob, placed: true, .. } = &entry.node {
+            if let CapturedNode::File { blob, placed: true, .. } = &entry.node {
                 batch.note_placed(*blob);
             }
         }
         let root = core.store.root(tree)?;
         let mut draft = Draft::from_root(&core.store, *tree, root);
+        let leaks = new_leaks(&mut draft, &captured, capture.leaks)?;
+        if !leaks.is_empty() {
+            return Err(secrets.refusal(&leaks));
+        }
+        let mapped = mapped_ids(worker.identity());
+        let forgiven = self.mounts.stubs.forgive(&mut captured, mapped > 1);
         let recorded = self.resolved.spec.root_mode == RootMode::Recorded;
-        let ids = IdRange { mapped: mapped_ids(worker.identity()), recorded };
-        let applied = apply(&mut draft, &captured, ids, self.resolved.spec.epoch)?;
+        let ids = IdRange { mapped, recorded };
+        let mut applied = apply(&mut draft, &captured, ids, self.resolved.spec.epoch)?;
+        applied.upper_is_exact &= !forgiven;
         (*tree, _) = draft.finish(batch)?;
         Ok(applied)
     }
@@ -435,15 +440,67 @@ impl Execution {
     }
 }
 
-impl Drop for Execution {
+impl Drop for Ground {
     fn drop(&mut self) {
-        let Some(session) = self.session.take() else { return };
-        if self.ended.is_none() {
-            let _ = self.killer.kill();
-            let _ = self.exit.recv();
+        if let Some(session) = self.session.take() {
+            let _ = clear(&session, &run_dirs(&self.scratch));
         }
-        let _ = clear(&session, &run_dirs(&self.scratch));
     }
+}
+
+fn sandbox_feature(feature: Feature) -> crate::sandbox::Feature {
+    match feature {
+        Feature::Userns => crate::sandbox::Feature::Userns,
+        Feature::IoUring => crate::sandbox::Feature::IoUring,
+        Feature::Keyring => crate::sandbox::Feature::Keyring,
+        Feature::Socketcall => crate::sandbox::Feature::Socketcall,
+    }
+}
+
+/// The leaks without those in files that are as the parent has them: those bytes were there before, and were only copied up.
+fn new_leaks(draft: &mut Draft<'_>, captured: &[Captured], leaks: Vec<Leak>) -> Result<Vec<Leak>> {
+    let mut new = Vec::new();
+    if leaks.is_empty() {
+        return Ok(new);
+    }
+    let nodes: HashMap<&[u8], &CapturedNode> =
+        captured.iter().map(|entry| (entry.path.as_slice(), &entry.node)).collect();
+    for leak in leaks {
+        let before = match TreePath::parse(&leak.path) {
+            Ok(path) => draft.leaf(&path)?.map(|(_, node)| node.clone()),
+            Err(_) => None,
+        };
+        let same = match (leak.part, nodes.get(leak.path.as_slice()), before) {
+            (
+                LeakPart::Content,
+                Some(CapturedNode::File { blob, .. }),
+                Some(NewNode::File { blob: old, .. }),
+            ) => *blob == old,
+            _ => false,
+        };
+        if !same {
+            new.push(leak);
+        }
+    }
+    Ok(new)
+}
+
+/// Makes a small layer of directories and empty files in a directory that does not exist yet.
+fn make_layer(session: &Session, dir: &PathBuf, entries: &[LayerEntry], options: BuildOptions) -> Result<()> {
+    let plain =
+        |entry: &LayerEntry| entry.meta.uid == 0 && entry.meta.gid == 0 && entry.meta.xattrs.is_empty();
+    if entries.iter().all(plain) {
+        // Root inside is the caller outside, who needs no worker for this.
+        std::fs::create_dir(dir).map_err(|error| Error::disk("create directory", dir, error))?;
+        let mut builder = LayerBuilder::new(dir, BuildOptions { mapped_ids: 1, ..options })?;
+        entries.iter().try_for_each(|entry| builder.add(entry))?;
+        builder.finish()?;
+        return Ok(());
+    }
+    session.build_layer::<Error>(dir, options, |upload| {
+        Ok(entries.iter().try_for_each(|entry| upload.add(entry.clone()))?)
+    })?;
+    Ok(())
 }
 
 /// Removes what a run left and nobody keeps. What belongs to mapped ids only the worker can remove.
@@ -459,49 +516,4 @@ fn output(batch: &Batch<'_>, bytes: &[u8]) -> Result<OutputRecord> {
         return Ok(OutputRecord::Inline(bytes.to_vec()));
     }
     Ok(OutputRecord::Blob(batch.put_blob(bytes, None)?, bytes.len() as u64))
-}
-
-fn pipe() -> Result<(OwnedFd, OwnedFd)> {
-    rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
-        .map_err(|errno| Error::disk("make", "a pipe", errno.into()))
-}
-
-fn spawn<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'static) -> Result<JoinHandle<T>> {
-    std::thread::Builder::new()
-        .name(name.to_owned())
-        .spawn(work)
-        .map_err(|error| Error::disk("start", "a thread", error))
-}
-
-/// Reads a stream to its end, keeps what fits and passes everything on.
-fn pump(from: OwnedFd, stream: Stream, limit: u64, sink: Option<Sink>) -> Result<JoinHandle<Kept>> {
-    spawn("treebox-output", move || {
-        let mut from = File::from(from);
-        let mut kept = Kept::default();
-        let mut buffer = vec![0; PIPE_READ_BYTES];
-        loop {
-            let count = match from.read(&mut buffer) {
-                Ok(0) => return kept,
-                Ok(count) => count,
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-                Err(_) => return kept,
-            };
-            let room = usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(kept.bytes.len());
-            kept.bytes.extend_from_slice(&buffer[..count.min(room)]);
-            kept.truncated |= count > room;
-            if let Some(sink) = &sink {
-                sink(stream, &buffer[..count]);
-            }
-        }
-    })
-}
-
-/// Writes all bytes to a running command's input; a command that has closed it is no error.
-pub(super) fn feed(stdin: &mut File, bytes: &[u8]) -> Result<()> {
-    match stdin.write_all(bytes) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Error::disk("write to", "the command's input", error))
-        }
-        _ => Ok(()),
-    }
 }

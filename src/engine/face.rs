@@ -3,16 +3,19 @@
 //! The work itself is file and process work that blocks; it happens on tokio's blocking threads. Dropping a future does not stop work that has begun: to be able to
 //! stop a command, use [`State::spawn`] and drop the handle.
 
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
 
 use super::blocking;
+use super::child::{Child, exited, feed, is_over};
 use super::error::{Error, Result};
-use super::execute::Execution;
+use super::execute::Ground;
 use super::live::Killer;
 use super::*;
 
@@ -180,15 +183,16 @@ impl State {
     /// Starts a command and gives a live handle. What is remembered is not used.
     pub async fn spawn(&self, command: Command) -> Result<Running> {
         let state = self.inner.clone();
-        let (sender, output) = mpsc::channel(MAX_WAITING_CHUNKS);
-        let sink: Sink = Arc::new(move |stream, bytes: &[u8]| {
-            // A reader that is gone is no reason to stop the command.
-            drop(sender.blocking_send((stream, bytes.to_vec())));
-        });
+        let (sink, output) = reader();
         let (execution, stdin) = unblock(move || super::live::begin(&state, &command, sink)).await?;
-        let stdin = stdin.map(pipe::Sender::from_file).transpose();
-        let stdin = stdin.map_err(|error| Error::disk("use", "the command's input pipe", error))?;
-        Ok(Running { execution, stdin, output })
+        let (child, ground) = execution.into_parts();
+        Ok(Running { process: Process::new(child, stdin, output)?, ground })
+    }
+
+    /// Starts a sandbox in which several commands run, one after the other or at once; its result is kept as one state, or dropped.
+    pub async fn open(&self, options: SandboxOptions) -> Result<Live> {
+        let state = self.inner.clone();
+        Ok(Live { inner: Arc::new(unblock(move || state.open(&options)).await?) })
     }
 
     /// Resolves a command against this state once, to run it many times, also at once.
@@ -217,74 +221,225 @@ impl State {
     }
 }
 
-/// A running command: write its input, read its output, signal it, wait for it. Dropping it kills it and keeps nothing.
+type Chunks = mpsc::Receiver<(Stream, Vec<u8>)>;
+
+/// A sink that hands output to a reader, which makes the command wait when it is slow.
+fn reader() -> (Sink, Chunks) {
+    let (sender, output) = mpsc::channel(MAX_WAITING_CHUNKS);
+    // A reader that is gone is no reason to stop the command.
+    let sink = move |stream, bytes: &[u8]| drop(sender.blocking_send((stream, bytes.to_vec())));
+    (Arc::new(sink), output)
+}
+
+/// A running command: write its input, read its output, signal it, wait for it. Dropping it kills it.
+pub struct Process {
+    child: Child,
+    stdin: Option<Input>,
+    output: Chunks,
+}
+
+/// Where input is written: a pipe that tells when there is room, or a terminal, which is written to elsewhere.
+enum Input {
+    Pipe(pipe::Sender),
+    Terminal(Arc<std::fs::File>),
+}
+
+/// A command under way in a sandbox of its own: a [`Process`] whose end makes a state. Dropping it kills it and keeps nothing.
 pub struct Running {
-    execution: Execution,
-    stdin: Option<pipe::Sender>,
-    output: mpsc::Receiver<(Stream, Vec<u8>)>,
+    process: Process,
+    ground: Ground,
+}
+
+impl std::fmt::Debug for Process {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Process").field("pid", &self.pid()).finish_non_exhaustive()
+    }
 }
 
 impl std::fmt::Debug for Running {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Running").field("pid", &self.execution.pid()).finish_non_exhaustive()
+        f.debug_struct("Running").field("pid", &self.pid()).finish_non_exhaustive()
     }
 }
 
-impl Running {
-    /// The process id of the sandbox's init on the host.
+impl Process {
+    fn new(child: Child, stdin: Option<std::fs::File>, output: Chunks) -> Result<Self> {
+        let stdin = match stdin {
+            Some(file) if child.terminal().is_some() => Some(Input::Terminal(Arc::new(file))),
+            Some(file) => {
+                let sender = pipe::Sender::from_file(file);
+                let failed = |error| Error::disk("use", "the command's input pipe", error);
+                Some(Input::Pipe(sender.map_err(failed)?))
+            }
+            None => None,
+        };
+        Ok(Self { child, stdin, output })
+    }
+
+    /// The process id on the host: of the command itself in a live sandbox, else of its sandbox's init.
     pub fn pid(&self) -> i32 {
-        self.execution.pid()
+        self.child.pid()
     }
 
     /// Writes to standard input, which must be [`super::Stdin::Piped`]; a command that has closed it is no error.
+    ///
+    /// It waits until the command has taken everything but what the pipe holds (64 KiB). Read at the same time, or else a command that
+    /// writes while it reads may wait for its reader for ever.
     pub async fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        let Some(stdin) = &mut self.stdin else {
-            return Err(Error::invalid("standard input is not piped or already closed"));
-        };
-        match stdin.write_all(bytes).await {
-            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-                Err(Error::disk("write to", "the command's input", error))
+        match &mut self.stdin {
+            None => Err(Error::invalid("standard input is not piped or already closed")),
+            Some(Input::Terminal(master)) => {
+                let (master, bytes) = (Arc::clone(master), bytes.to_vec());
+                unblock(move || {
+                    let mut master =
+                        master.try_clone().map_err(|error| Error::disk("use", "a terminal", error))?;
+                    feed(&mut master, &bytes)
+                })
+                .await
             }
-            _ => Ok(()),
+            Some(Input::Pipe(stdin)) => match stdin.write_all(bytes).await {
+                Err(error) if !is_over(&error) => Err(Error::disk("write to", "the command's input", error)),
+                _ => Ok(()),
+            },
         }
     }
 
     /// Ends standard input.
     pub fn close_stdin(&mut self) {
-        self.stdin = None;
+        if let (Some(_), Some(terminal)) = (self.stdin.take(), self.child.terminal()) {
+            terminal.end_input();
+        }
     }
 
-    /// The next piece of output; `None` when both streams have ended.
+    /// Its terminal, if the command asked for one.
+    pub fn terminal(&self) -> Option<Terminal> {
+        self.child.terminal().cloned()
+    }
+
+    /// The next piece of output; `None` when both streams have ended. A command whose output is not read waits when 64 pieces are there.
     pub async fn read(&mut self) -> Option<(Stream, Vec<u8>)> {
         self.output.recv().await
     }
 
-    /// Sends a signal to the command.
+    /// Sends a signal to the command; what a terminal would send goes to its whole process group.
     pub fn signal(&self, signal: i32) -> Result<()> {
         self.killer().signal(signal)
     }
 
-    /// Kills the command and everything that it started.
+    /// Kills the command and everything that it started. In a live sandbox, what has made itself a daemon goes on.
     pub fn kill(&self) -> Result<()> {
         self.killer().kill()
     }
 
     /// A handle that signals it from elsewhere.
     pub fn killer(&self) -> Killer {
-        Killer::new(self.execution.killer())
+        Killer::new(self.child.killer())
     }
 
     /// Whether it has ended; does not wait.
     pub fn poll(&mut self) -> Result<bool> {
-        self.execution.poll()
+        Ok(self.try_wait()?.is_some())
+    }
+
+    /// How it ended, if it has; does not wait.
+    pub fn try_wait(&mut self) -> Result<Option<Exited>> {
+        let ended = self.child.end().wait(Some(Duration::ZERO))?;
+        Ok(ended.map(|(exit, timed_out)| exited(&exit, timed_out)))
+    }
+
+    /// Waits for its end, at most so long; `None` when it has not ended by then. Its output is still there to be read.
+    pub async fn wait_timeout(&mut self, limit: Duration) -> Result<Option<Exited>> {
+        let end = Arc::clone(self.child.end());
+        let told = async {
+            loop {
+                // Listened for before the look, so that nothing falls between.
+                let notified = end.notify.notified();
+                let mut notified = std::pin::pin!(notified);
+                notified.as_mut().enable();
+                match self.try_wait() {
+                    Ok(None) => notified.await,
+                    ended => return ended,
+                }
+            }
+        };
+        tokio::time::timeout(limit, told).await.unwrap_or(Ok(None))
     }
 
     /// Closes its input, waits for its end and gives what came of it, with all output whether it was read or not.
-    pub async fn wait(self) -> Result<Outcome<State>> {
-        let Self { execution, stdin, output } = self;
-        drop(stdin);
+    pub async fn wait(mut self) -> Result<Finished> {
+        self.close_stdin();
+        let Self { mut child, output, .. } = self;
         drop(output);
-        Ok(unblock(move || execution.finish()).await?.map(|inner| State { inner }))
+        unblock(move || child.finish()).await
+    }
+}
+
+impl Running {
+    /// Closes its input, waits for its end and gives what came of it, with all output whether it was read or not.
+    pub async fn wait(self) -> Result<Outcome<State>> {
+        let Self { process, ground } = self;
+        let finished = process.wait().await?;
+        Ok(unblock(move || ground.conclude(finished)).await?.map(|inner| State { inner }))
+    }
+}
+
+impl Deref for Running {
+    type Target = Process;
+
+    fn deref(&self) -> &Process {
+        &self.process
+    }
+}
+
+impl DerefMut for Running {
+    fn deref_mut(&mut self) -> &mut Process {
+        &mut self.process
+    }
+}
+
+/// A sandbox in which several commands run; the same as [`blocking::Live`], where more is told.
+#[derive(Debug)]
+pub struct Live {
+    inner: Arc<blocking::Live>,
+}
+
+impl Live {
+    /// The process id of its init on the host.
+    pub fn pid(&self) -> i32 {
+        self.inner.pid()
+    }
+
+    /// The state it began as.
+    pub fn parent(&self) -> State {
+        State { inner: self.inner.parent().clone() }
+    }
+
+    /// Runs a command and waits for its end. The command's own failure is no error.
+    ///
+    /// It does not wait for what the command leaves behind, and nothing of the output of that is kept.
+    pub async fn run(&self, command: Command) -> Result<Finished> {
+        let live = Arc::clone(&self.inner);
+        unblock(move || live.run(&command)).await
+    }
+
+    /// Starts a command and gives a handle. Several run at once.
+    pub async fn spawn(&self, command: Command) -> Result<Process> {
+        let live = Arc::clone(&self.inner);
+        let (sink, output) = reader();
+        let (child, stdin) = unblock(move || live.begin(&command, Some(sink))).await?;
+        Process::new(child, stdin, output)
+    }
+
+    /// Kills everything inside. Its handles tell of it, and it can still be kept.
+    pub fn kill(&self) -> Result<()> {
+        self.inner.kill()
+    }
+
+    /// Ends the sandbox, killing what still runs, and makes one state of everything that was changed in it.
+    ///
+    /// The result counts as one run, whose text is that of all commands. It is never used again instead of running.
+    pub async fn keep(self) -> Result<Outcome<State>> {
+        Ok(unblock(move || self.inner.end()).await?.map(|inner| State { inner }))
     }
 }
 

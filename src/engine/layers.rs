@@ -88,7 +88,7 @@ impl Core {
         })
     }
 
-    fn layer_identity(&self) -> Result<String> {
+    pub(super) fn layer_identity(&self) -> Result<String> {
         let worker = self.worker()?;
         Ok(match worker.identity() {
             Identity::Single { uid, gid } => {
@@ -222,6 +222,23 @@ impl Core {
             LayerRecord { name, below: names[count..].to_vec(), entries, made_ms: now_ms(), ..record };
         self.index.put_layer(&joined)?;
         Ok(joined)
+    }
+}
+
+impl Core {
+    /// The mount points under whose names a file system has something else, such as a link.
+    ///
+    /// Nothing is mounted through a link of an image (CVE-2026-41579). A directory in a layer above hides it for one run instead, and the
+    /// tree keeps what it has.
+    pub(super) fn hidden_mount_points(&self, tree: &TreeId) -> Result<Vec<&'static [u8]>> {
+        let root = self.store.root(tree)?;
+        let Node::Directory { tree, .. } = &root.node else { return Ok(Vec::new()) };
+        let tree = self.store.tree(tree)?;
+        let other = |name: &&[u8]| {
+            let entry = Name::new(name).ok().and_then(|name| tree.get(&name));
+            entry.is_some_and(|entry| !matches!(entry.node, Node::Directory { .. }))
+        };
+        Ok(MOUNT_POINTS.into_iter().filter(other).collect())
     }
 }
 

@@ -7,6 +7,7 @@
 pub mod blocking;
 
 mod catalog;
+mod child;
 mod command;
 mod copy;
 mod core;
@@ -18,7 +19,9 @@ mod images;
 mod layers;
 mod live;
 mod log;
+mod mounts;
 mod naming;
+mod open;
 mod outcome;
 mod owned;
 mod prepared;
@@ -34,18 +37,20 @@ mod user;
 
 pub use crate::disk::Durability;
 pub use crate::object::{
-    CommitId, Config, Entry, Kind, Meta, Network, Node, Platform, RunKey, StateId, Timestamp, TreeId,
-    TreePath,
+    CommitId, Config, Entry, Feature, Kind, Meta, Network, Node, Platform, RunKey, StateId, Timestamp,
+    TreeId, TreePath,
 };
-pub use crate::sandbox::IdentityChoice;
+pub use crate::sandbox::{IdentityChoice, TerminalSize};
 pub use crate::store::BlobReader;
 pub use command::{Command, DEFAULT_MAX_OUTPUT_BYTES, Reuse, Stdin};
 pub use error::{Error, ErrorKind, Result};
-pub use face::{Branch, Engine, Prepared, Running, State};
+pub use face::{Branch, Engine, Live, Prepared, Process, Running, State};
 pub use live::Killer;
-pub use outcome::{ChangeCounts, Outcome, Resources};
+pub use mounts::{DEFAULT_TMPFS_BYTES, MAX_SECRET_BYTES, Mount, SecretSource, Sharing};
+pub use open::SandboxOptions;
+pub use outcome::{ChangeCounts, Exited, Finished, Outcome, Resources};
 pub use types::{
     Change, ChangeKind, CommitDetail, CommitInfo, Committed, CopySource, EngineOptions, Finding, Head, Image,
     ImportSource, Imported, Listed, LiveInput, LogQuery, Ref, ReflogLine, Sink, Step, Stream, Target,
-    Verdict, Written,
+    Terminal, Verdict, Written,
 };

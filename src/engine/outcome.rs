@@ -31,6 +31,72 @@ pub struct ChangeCounts {
     pub deleted: u64,
 }
 
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exited {
+    /// The exit status; `None` when a signal ended it.
+    pub exit_code: Option<i32>,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
+    /// Whether its time was up.
+    pub timed_out: bool,
+}
+
+impl Exited {
+    /// Whether it exited 0, by itself and in time.
+    pub fn success(&self) -> bool {
+        self.exit_code == Some(0) && !self.timed_out
+    }
+
+    /// The exit code as a shell gives it: the command's own, 128 + N for signal N, 124 when the time was up.
+    pub fn shell_code(&self) -> i32 {
+        match (self.timed_out, self.exit_code, self.signal) {
+            (true, _, _) => 124,
+            (false, Some(code), _) => code,
+            (false, None, Some(signal)) => 128 + signal,
+            (false, None, None) => 125,
+        }
+    }
+}
+
+/// What came of one command in a live sandbox. What it did to the files is kept or dropped with the sandbox.
+#[derive(Debug, Clone)]
+pub struct Finished {
+    /// The exit status; `None` when a signal ended it.
+    pub exit_code: Option<i32>,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
+    /// Whether its time was up.
+    pub timed_out: bool,
+    /// What it wrote to standard output, or to its terminal.
+    pub stdout: Vec<u8>,
+    /// What it wrote to standard error.
+    pub stderr: Vec<u8>,
+    /// Whether more was written than was kept.
+    pub truncated: bool,
+    /// How long it took.
+    pub duration: Duration,
+    /// What it used.
+    pub resources: Resources,
+}
+
+impl Finished {
+    /// How it ended.
+    pub fn exited(&self) -> Exited {
+        Exited { exit_code: self.exit_code, signal: self.signal, timed_out: self.timed_out }
+    }
+
+    /// Whether it exited 0, by itself and in time.
+    pub fn success(&self) -> bool {
+        self.exited().success()
+    }
+
+    /// The exit code as a shell gives it; see [`Exited::shell_code`].
+    pub fn shell_code(&self) -> i32 {
+        self.exited().shell_code()
+    }
+}
+
 /// What came of a run.
 #[derive(Debug, Clone)]
 pub struct Outcome<S = State> {
@@ -93,18 +159,18 @@ impl<S> Outcome<S> {
         self.state.as_ref().unwrap_or(&self.parent)
     }
 
-    /// Whether it exited 0, by itself and in time.
-    pub fn success(&self) -> bool {
-        self.exit_code == Some(0) && !self.timed_out
+    /// How the command ended.
+    pub fn exited(&self) -> Exited {
+        Exited { exit_code: self.exit_code, signal: self.signal, timed_out: self.timed_out }
     }
 
-    /// The exit code as a shell gives it: the command's own, 128 + N for signal N, 124 when the time was up.
+    /// Whether it exited 0, by itself and in time.
+    pub fn success(&self) -> bool {
+        self.exited().success()
+    }
+
+    /// The exit code as a shell gives it; see [`Exited::shell_code`].
     pub fn shell_code(&self) -> i32 {
-        match (self.timed_out, self.exit_code, self.signal) {
-            (true, _, _) => 124,
-            (false, Some(code), _) => code,
-            (false, None, Some(signal)) => 128 + signal,
-            (false, None, None) => 125,
-        }
+        self.exited().shell_code()
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::command::{Command, Reuse, Stdin};
+use super::command::{Command, Reuse};
 use super::error::{Error, Result};
 use super::outcome::Outcome;
 use super::spec::Resolved;
@@ -30,10 +30,17 @@ impl std::fmt::Debug for Prepared {
 
 impl Prepared {
     pub(super) fn new(state: &State, command: &Command) -> Result<Self> {
-        if command.stdin == Stdin::Piped {
-            return Err(Error::invalid("a command with piped input cannot be prepared: use State::spawn"));
+        if !command.has_key() {
+            return Err(Error::invalid(
+                "a command with piped input or a terminal cannot be prepared: use State::spawn",
+            ));
         }
         let resolved = state.core.resolve_command(state, command)?;
+        if resolved.key.is_none() {
+            return Err(Error::invalid(
+                "a command with a writable bind mount, or a disposable one with any, has no key to prepare: use State::run",
+            ));
+        }
         Ok(Self { state: state.clone(), command: Arc::new(command.clone()), resolved: Arc::new(resolved) })
     }
 

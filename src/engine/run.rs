@@ -7,6 +7,7 @@ use super::command::{Command, Reuse, Stdin};
 use super::core::Core;
 use super::error::{Error, Result};
 use super::live::Running;
+use super::open::{Live, SandboxOptions};
 use super::outcome::{ChangeCounts, Outcome, Resources};
 use super::prepared::Prepared;
 use super::spec::Resolved;
@@ -31,6 +32,11 @@ impl State {
     /// Starts a command and gives a live handle. What is remembered is not used.
     pub fn spawn(&self, command: &Command) -> Result<Running> {
         Running::start(self, command)
+    }
+
+    /// Starts a sandbox in which several commands run, one after the other or at once; its result is kept as one state, or dropped.
+    pub fn open(&self, options: &SandboxOptions) -> Result<Live> {
+        Live::open(self, options)
     }
 
     /// Resolves a command against this state once, to run it many times, also at once.
@@ -75,7 +81,8 @@ impl Core {
         }
         let (execution, stdin) = self.begin(parent, command, resolved, sink)?;
         if let Some(live) = live {
-            live(LiveInput { stdin, killer: super::live::Killer::new(execution.killer()) });
+            let killer = super::live::Killer::new(execution.child().killer());
+            live(LiveInput { stdin, terminal: execution.child().terminal().cloned(), killer });
         }
         execution.finish()
     }

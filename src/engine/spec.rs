@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::command::{Command, Stdin};
 use super::core::{Core, mapped_ids};
 use super::error::{Error, Result};
+use super::mounts::ResolvedMount;
 use super::state::State;
 use crate::object::{
     BlobId, CommandSpec, Config, Draft, Injected, InjectedNode, Kind, Meta, NewNode, RootMode, RunKey,
@@ -23,6 +24,10 @@ pub(super) struct Resolved {
     pub(super) config: Config,
     /// The root tree to run on: the parent's, or with the injected files in it.
     pub(super) base: TreeId,
+    /// What is mounted.
+    pub(super) mounts: Vec<ResolvedMount>,
+    /// Whether nothing of the run is kept.
+    pub(super) disposable: bool,
 }
 
 /// Root modes by the word under which the index remembers them.
@@ -41,6 +46,9 @@ impl Core {
         let mut env: BTreeMap<String, String> = BTreeMap::new();
         env.insert("PATH".into(), DEFAULT_PATH.into());
         env.insert("HOME".into(), user.home.clone());
+        if command.terminal.is_some() {
+            env.insert("TERM".into(), "xterm".into());
+        }
         for entry in &config.env {
             if let Some((key, value)) = entry.split_once('=') {
                 env.insert(key.to_owned(), value.to_owned());
@@ -75,6 +83,7 @@ impl Core {
             ));
         }
         let (injected, base) = self.inject(parent, command)?;
+        let mounts = self.resolve_mounts(command)?;
         let stdin = match &command.stdin {
             Stdin::Bytes(bytes) if !bytes.is_empty() => Some(BlobId::of(bytes)),
             _ => None,
@@ -90,16 +99,18 @@ impl Core {
             hostname: command.hostname.clone(),
             stdin,
             injected,
-            mounts: Vec::new(),
+            mounts: mounts.specs,
             network: command.network,
             root_mode: self.root_mode()?,
             read_only: command.read_only,
             epoch: command.epoch,
             keep_env: command.keep_env,
             keep_workdir: command.keep_workdir,
+            allow: command.allow.clone(),
         };
-        let key = (command.stdin != Stdin::Piped).then(|| spec.run_key(&parent.id));
-        Ok(Resolved { spec, key, config: result_config, base })
+        let key = (command.has_key() && mounts.known).then(|| spec.run_key(&parent.id));
+        let (mounts, disposable) = (mounts.mounts, command.disposable);
+        Ok(Resolved { spec, key, config: result_config, base, mounts, disposable })
     }
 
     /// How ids inside relate to ids on disk, as it was when a worker last started; asking does not start one if that is known.

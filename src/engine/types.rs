@@ -9,7 +9,7 @@ use super::state::State;
 use crate::disk::Durability;
 use crate::object::{CommitId, Entry, RunKey, StateId, TreeId, TreePath};
 use crate::oci::ImageSource;
-use crate::sandbox::IdentityChoice;
+use crate::sandbox::{IdentityChoice, TerminalSize};
 
 /// How a store is opened.
 #[derive(Debug, Clone)]
@@ -19,6 +19,17 @@ pub struct EngineOptions {
     pub(super) worker: Option<PathBuf>,
     pub(super) identity: IdentityChoice,
     pub(super) prestart: bool,
+    pub(super) notices: Notices,
+}
+
+/// Hears what the engine has to say while it works.
+#[derive(Clone, Default)]
+pub(super) struct Notices(pub(super) Option<Arc<dyn Fn(&str) + Send + Sync>>);
+
+impl std::fmt::Debug for Notices {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.is_some() { "Notices(heard)" } else { "Notices(unheard)" })
+    }
 }
 
 impl EngineOptions {
@@ -30,6 +41,7 @@ impl EngineOptions {
             worker: None,
             identity: IdentityChoice::Auto,
             prestart: false,
+            notices: Notices::default(),
         }
     }
 
@@ -63,6 +75,13 @@ impl EngineOptions {
     /// Starts the worker while the store is being opened, for a program that is certain to run something at once.
     pub fn prestart(mut self, yes: bool) -> Self {
         self.prestart = yes;
+        self
+    }
+
+    /// Has this called with a line of text when there is something to say meanwhile: that a run waits for a cache, that a secret is too short
+    /// to be searched for, that a mounted directory changed during a run.
+    pub fn notices(mut self, hear: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        self.notices = Notices(Some(Arc::new(hear)));
         self
     }
 
@@ -299,10 +318,38 @@ pub enum Stream {
 /// Receives output while it comes, from several threads.
 pub type Sink = Arc<dyn Fn(Stream, &[u8]) + Send + Sync>;
 
+/// The terminal that a running command has. Cheap to clone; after the command's end it does nothing.
+#[derive(Debug, Clone)]
+pub struct Terminal(Arc<std::fs::File>);
+
+impl Terminal {
+    pub(super) fn new(master: Arc<std::fs::File>) -> Self {
+        Self(master)
+    }
+
+    /// Sets its size; the kernel tells the command by SIGWINCH.
+    pub fn resize(&self, size: TerminalSize) -> Result<()> {
+        crate::sandbox::set_terminal_size(std::os::fd::AsFd::as_fd(&*self.0), size)
+            .map_err(|error| Error::disk("resize", "the command's terminal", error))
+    }
+
+    /// Tells the command that no more input comes, as Ctrl-D does.
+    pub fn end_input(&self) {
+        use rustix::termios::SpecialCodeIndex;
+        // The other side's settings say which character that is.
+        let settings = rustix::termios::tcgetattr(&*self.0);
+        let end = settings.map_or(0x04, |settings| settings.special_codes[SpecialCodeIndex::VEOF]);
+        // The first ends an unfinished line, if there is one. A command that has ended needs none.
+        let _ = std::io::Write::write_all(&mut &*self.0, &[end, end]);
+    }
+}
+
 /// The live side of a running step: its input and a way to signal it.
 pub struct LiveInput {
-    /// Standard input of a command with piped input; dropping it is the end of input.
+    /// Standard input of a command with piped input; dropping it is the end of input, but for a terminal.
     pub stdin: Option<std::fs::File>,
+    /// Its terminal, if it has one.
+    pub terminal: Option<Terminal>,
     /// Signals and kills.
     pub killer: super::live::Killer,
 }

@@ -16,6 +16,7 @@ mod draft;
 mod id;
 mod lookup;
 mod meta;
+mod mount;
 mod name;
 mod path;
 mod placing;
@@ -32,10 +33,11 @@ pub use lookup::{LookupError, MAX_SYMLINKS, entry_at, resolve};
 pub use meta::{
     MAX_XATTR_COUNT, MAX_XATTR_NAME_BYTES, MAX_XATTR_VALUE_BYTES, Meta, MetaError, Xattr, Xattrs,
 };
+pub use mount::{MountContent, MountSpec};
 pub use name::{InvalidName, Name};
 pub use path::{InvalidPath, TreePath};
 pub use placing::{Existing, Placing, PlacingError};
-pub use spec::{CommandSpec, Injected, InjectedNode, Network, Program, RootMode};
+pub use spec::{CommandSpec, Feature, Injected, InjectedNode, Network, Program, RootMode};
 pub use state::{Config, Platform, State};
 pub use time::Timestamp;
 pub use tree::{

@@ -1,7 +1,10 @@
 //! What a run depends on, and the key under which its result is remembered.
 
+use std::collections::BTreeSet;
+
 use super::codec::{DecodeError, Reader, Writer};
-use super::id::{BlobId, RunKey, StateId, TreeId};
+use super::id::{BlobId, RunKey, StateId};
+use super::mount::MountSpec;
 
 const MAGIC: &[u8; 8] = b"tbspec\0\x01";
 const KEY_MAGIC: &[u8; 8] = b"tbrunk\0\x01";
@@ -36,6 +39,28 @@ pub enum RootMode {
     Recorded,
     /// One id is mapped and nothing else is emulated.
     Plain,
+}
+
+/// Something that a sandbox refuses unless it is allowed; the sandbox says what each lifts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+pub enum Feature {
+    /// Namespaces and mounts of the payload's own.
+    Userns,
+    /// Asynchronous system calls by io_uring.
+    IoUring,
+    /// The kernel's keyrings.
+    Keyring,
+    /// Sockets of old 32-bit x86 programs.
+    Socketcall,
+}
+
+impl Feature {
+    /// Every feature; its place is the number of its bit.
+    const ALL: [Self; 4] = [Self::Userns, Self::IoUring, Self::Keyring, Self::Socketcall];
+
+    fn bit(self) -> u8 {
+        1 << self as u8
+    }
 }
 
 /// What an injected path is.
@@ -83,8 +108,8 @@ pub struct CommandSpec {
     pub stdin: Option<BlobId>,
     /// Host files placed before the run, sorted by path.
     pub injected: Vec<Injected>,
-    /// Read-only mounts: where, and the tree that is seen there; sorted.
-    pub mounts: Vec<(Vec<u8>, TreeId)>,
+    /// Mounts, sorted by path.
+    pub mounts: Vec<MountSpec>,
     /// What the sandbox can reach.
     pub network: Network,
     /// How ids inside relate to ids on disk.
@@ -97,6 +122,8 @@ pub struct CommandSpec {
     pub keep_env: bool,
     /// Whether the working directory given for this run is kept in the resulting state.
     pub keep_workdir: bool,
+    /// What the sandbox allows besides the usual.
+    pub allow: BTreeSet<Feature>,
 }
 
 impl Program {
@@ -154,10 +181,7 @@ impl CommandSpec {
             }
         }
         out.count32(self.mounts.len());
-        for (path, tree) in &self.mounts {
-            out.bytes32(path);
-            out.raw(tree.as_bytes());
-        }
+        self.mounts.iter().for_each(|mount| mount.encode(&mut out));
         out.u8(match self.network {
             Network::None => 1,
             Network::Host => 2,
@@ -172,6 +196,10 @@ impl CommandSpec {
         out.option(self.epoch, |out, epoch| out.raw(&epoch.to_le_bytes()));
         out.u8(u8::from(self.keep_env));
         out.u8(u8::from(self.keep_workdir));
+        // Absent where there is nothing to say, so that specs of older versions keep their bytes.
+        if !self.allow.is_empty() {
+            out.u8(self.allow.iter().fold(0, |bits, feature| bits | feature.bit()));
+        }
         out.finish()
     }
 
@@ -208,11 +236,8 @@ impl CommandSpec {
             };
             injected.push(Injected { path, mode, node });
         }
-        let count = input.count32(36)?;
-        let mut mounts = Vec::with_capacity(count);
-        for _ in 0..count {
-            mounts.push((input.bytes32()?.to_vec(), TreeId::from_bytes(input.array()?)));
-        }
+        let count = input.count32(MountSpec::MIN_BYTES)?;
+        let mounts = (0..count).map(|_| MountSpec::decode(&mut input)).collect::<Result<_, _>>()?;
         let network = match input.u8()? {
             1 => Network::None,
             2 => Network::Host,
@@ -229,6 +254,7 @@ impl CommandSpec {
         let epoch = input.option(Reader::i64)?;
         let keep_env = flag(&mut input)?;
         let keep_workdir = flag(&mut input)?;
+        let allow = if input.remaining() > 0 { features(&mut input)? } else { BTreeSet::new() };
         input.end()?;
         Ok(Self {
             program,
@@ -248,6 +274,7 @@ impl CommandSpec {
             epoch,
             keep_env,
             keep_workdir,
+            allow,
         })
     }
 
@@ -267,6 +294,15 @@ fn flag(input: &mut Reader<'_>) -> Result<bool, DecodeError> {
         1 => Ok(true),
         _ => Err(input.error("a flag that is neither 0 nor 1")),
     }
+}
+
+fn features(input: &mut Reader<'_>) -> Result<BTreeSet<Feature>, DecodeError> {
+    let bits = input.u8()?;
+    let known = Feature::ALL.iter().fold(0, |bits, feature| bits | feature.bit());
+    if bits == 0 || bits & !known != 0 {
+        return Err(input.error("features that are none or unknown"));
+    }
+    Ok(Feature::ALL.into_iter().filter(|feature| bits & feature.bit() != 0).collect())
 }
 
 fn shell_quoted(arg: &[u8]) -> String {

@@ -107,6 +107,17 @@ impl LaunchError {
         Self::Step { step: attempt.to_owned(), errno, hint: String::new() }
     }
 
+    /// The worker cannot read what it needs to know.
+    pub(crate) fn unreadable(attempt: &str, err: &std::io::Error) -> Self {
+        Self::system(attempt, err.raw_os_error().unwrap_or(libc::EIO))
+    }
+
+    /// The sandbox that a command was to join has ended.
+    pub(crate) fn over() -> Self {
+        let hint = ": the sandbox has ended".to_owned();
+        Self::Step { step: "join the sandbox".to_owned(), errno: libc::ESRCH, hint }
+    }
+
     pub(crate) fn namespaces(errno: i32) -> Self {
         Self::Namespaces { errno, hint: namespace_hint(errno).to_owned() }
     }
@@ -185,6 +196,9 @@ fn step_hint(step: &Step, fault: Fault) -> &'static str {
              by a crashed run, or a data-only lower needs Linux 6.16"
         }
         (Step::Overlay(_), Errno::BUSY) => ": the upper or work directory is in use by another sandbox",
+        (Step::Bind { .. }, Errno::STALE) => {
+            ": another file has taken the source's name since it was looked at; try again when nothing replaces it"
+        }
         (Step::Device { .. }, Errno::NODEV) => ": what the host has under that name is not that device",
         (Step::Limit { .. }, Errno::PERM) => ": the limit is higher than the caller's own hard limit",
         (Step::Emulate { .. }, Errno::BUSY) => {
@@ -195,6 +209,9 @@ fn step_hint(step: &Step, fault: Fault) -> &'static str {
         }
         (Step::LoopbackUp, Errno::PERM) => {
             ": AppArmor restricts user namespaces; `treebox doctor` names the fix"
+        }
+        (Step::Seal(_), Errno::INVAL | Errno::NOSYS) => {
+            ": the kernel has no system call filters (CONFIG_SECCOMP_FILTER), and treebox runs nothing unsealed"
         }
         (Step::Groups(_) | Step::Gid(_) | Step::Uid(_), Errno::INVAL) => ": the id is not mapped",
         _ => "",

@@ -115,6 +115,11 @@ fn full(pid: i32) -> Result<Identity, IdentityError> {
     let failed = |source: io::Error| IdentityError::Write { pid, source };
     let map = IdMap::of_this_process().map_err(failed)?.nested();
     map.write(pid, false).map_err(failed)?;
+    if map.uids.iter().chain(&map.gids).all(|range| range.count == 1) && map.uids.len() == 1 {
+        // Root of a namespace that itself has one id, as in a rootless container without subordinate ids.
+        let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
+        return Ok(Identity::Single { uid, gid });
+    }
     Ok(Identity::Full { uid_ranges: map.uids, gid_ranges: map.gids })
 }
 

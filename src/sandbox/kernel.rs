@@ -11,6 +11,11 @@ pub fn follows_redirects() -> bool {
     })
 }
 
+/// Whether each pid namespace has a largest pid of its own (Linux ≥ 6.14). A system call and no allocation.
+pub(crate) fn process_ids_are_per_namespace() -> bool {
+    super::sys::kernel_release(|release| version(release).is_some_and(|version| version >= (6, 14)))
+}
+
 fn version(release: &str) -> Option<(u32, u32)> {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit());
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))

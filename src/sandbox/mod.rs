@@ -41,11 +41,15 @@ pub use error::{LaunchError, namespace_hint};
 pub use identity::{Identity, IdentityChoice, IdentityError, assign};
 pub use idmap::{IdMap, IdRange};
 pub use kernel::follows_redirects;
-pub use launch::{Ending, Sandbox, Usage, launch};
-pub use plan::{DEFAULT_PATH, MAX_HOSTNAME_BYTES, Mount, Network, Plan, Resource, Rlimit, Rootfs, Upper};
-pub use prepare::{MAX_LOWERS, PlanError};
+pub use launch::{Ending, Joined, Sandbox, Usage, launch, launch_idle};
+pub use plan::{
+    DEFAULT_PATH, FileIdentity, MAX_HOSTNAME_BYTES, Mount, Network, Plan, Resource, Rlimit, Rootfs,
+    SecretBytes, TerminalSize, Upper,
+};
+pub use prepare::{DEFAULT_LIMITS, MAX_LOWERS, PlanError};
 pub use process::{
-    Forked, become_worker, die_with_parent, exit_now, fork, own_children, signals, unshare_user,
-    wait_readable,
+    Forked, become_worker, die_with_parent, exit_now, fork, own_children, set_terminal_size, signals,
+    unshare_user,
 };
 pub use remove::{RemoveError, remove_tree};
+pub use seccomp::{Denial, Feature, denials};

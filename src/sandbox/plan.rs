@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::emulate::Emulation;
+use super::seccomp::Feature;
 
 /// The search path for a program name without a slash when the plan's environment has no `PATH`.
 pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -40,10 +41,12 @@ pub struct Plan {
     pub network: Network,
     /// Mounts on top of the root, done in this order; every mount point must exist.
     pub mounts: Vec<Mount>,
-    /// Resource limits. Core dumps are off unless a limit for them is given here.
+    /// Resource limits. What is not named here has the default of [`DEFAULT_LIMITS`](super::DEFAULT_LIMITS).
     pub rlimits: Vec<Rlimit>,
-    /// The standard streams are a terminal that becomes the payload's own.
-    pub tty: bool,
+    /// A terminal of the sandbox's own, of this size, takes the place of the standard streams.
+    pub terminal: Option<TerminalSize>,
+    /// Parts of the seal that are lifted.
+    pub allow: Vec<Feature>,
     /// Emulates root over one id: the ids above are then those that the payload believes to have, mapped or not.
     pub emulation: Option<Emulation>,
 }
@@ -64,7 +67,8 @@ impl Plan {
             network: Network::None,
             mounts: Vec::new(),
             rlimits: Vec::new(),
-            tty: false,
+            terminal: None,
+            allow: Vec::new(),
             emulation: None,
         }
     }
@@ -77,6 +81,22 @@ impl Plan {
             .rev()
             .find_map(|entry| entry.strip_prefix(b"PATH=".as_slice()))
             .unwrap_or(DEFAULT_PATH.as_bytes())
+    }
+}
+
+/// The size of a terminal in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct TerminalSize {
+    /// Lines.
+    pub rows: u16,
+    /// Characters in a line.
+    pub columns: u16,
+}
+
+impl Default for TerminalSize {
+    /// That of the VT100, which programs assume where nobody tells them.
+    fn default() -> Self {
+        Self { rows: 24, columns: 80 }
     }
 }
 
@@ -124,7 +144,7 @@ pub enum Network {
     Host,
 }
 
-/// One mount on top of the root.
+/// One mount on top of the root. Its target is a path inside without any symbolic link: whoever makes the plan has followed them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Mount {
     /// A file or directory of the host, with everything mounted below it.
@@ -132,10 +152,12 @@ pub enum Mount {
         /// The path on the host.
         #[serde(with = "path_bytes")]
         source: PathBuf,
-        /// The path inside; links are followed, but never out of the root.
+        /// What must be found there; `None` takes whatever it is. With it no symbolic link is followed.
+        found: Option<FileIdentity>,
+        /// The path inside.
         #[serde(with = "path_bytes")]
         target: PathBuf,
-        /// Refuse changes.
+        /// Refuse changes, also below mounts that the source contains.
         read_only: bool,
     },
     /// An empty file system in memory.
@@ -145,7 +167,77 @@ pub enum Mount {
         target: PathBuf,
         /// The largest size in bytes; 0 is the kernel's own limit.
         size_bytes: u64,
+        /// The mode of its root directory.
+        mode: u32,
+        /// Refuse changes: it stays empty.
+        read_only: bool,
     },
+    /// A read-only file whose bytes are in memory alone.
+    Secret {
+        /// The path inside.
+        #[serde(with = "path_bytes")]
+        target: PathBuf,
+        /// Its bytes.
+        content: SecretBytes,
+        /// Its mode.
+        mode: u32,
+        /// Its owner inside.
+        uid: u32,
+        /// Its group inside.
+        gid: u32,
+    },
+    /// No mount, but a place for the next ones: made where nothing is yet, inside a mount that was done before.
+    Point {
+        /// The path inside.
+        #[serde(with = "path_bytes")]
+        target: PathBuf,
+        /// Whether it is a directory; else an empty file.
+        directory: bool,
+    },
+}
+
+impl Mount {
+    /// The same at another path inside.
+    pub fn aimed_at(mut self, path: PathBuf) -> Self {
+        match &mut self {
+            Self::Bind { target, .. }
+            | Self::Tmpfs { target, .. }
+            | Self::Secret { target, .. }
+            | Self::Point { target, .. } => *target = path,
+        }
+        self
+    }
+}
+
+/// Which file something is, however its name changes while it exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileIdentity {
+    /// The device number, as stat(2) gives it.
+    pub device: u64,
+    /// The inode number.
+    pub inode: u64,
+}
+
+/// Bytes that must not be printed; its `Debug` says only how many there are.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretBytes(Vec<u8>);
+
+impl SecretBytes {
+    /// Takes the bytes.
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes, to be used and not shown.
+    pub fn reveal(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for SecretBytes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} secret bytes", self.0.len())
+    }
 }
 
 /// A resource limit.
@@ -170,8 +262,10 @@ pub enum Resource {
     FileSize,
     LockedMemory,
     MessageQueue,
+    Niceness,
     OpenFiles,
     Processes,
+    RealTimePriority,
     Stack,
 }
 
@@ -244,7 +338,11 @@ mod tests {
             },
             vec![b"true".to_vec()],
         );
-        plan.mounts.push(Mount::Bind { source: odd.clone(), target: odd, read_only: true });
+        let found = Some(FileIdentity { device: u64::MAX, inode: 1 });
+        plan.mounts.push(Mount::Bind { source: odd.clone(), found, target: odd.clone(), read_only: true });
+        let content = SecretBytes::new(b"hush".to_vec());
+        assert!(!format!("{content:?}").contains("hush"));
+        plan.mounts.push(Mount::Secret { target: odd, content, mode: 0o400, uid: 0, gid: 0 });
         let bytes = postcard::to_stdvec(&plan).unwrap();
         assert_eq!(postcard::from_bytes::<Plan>(&bytes).unwrap(), plan);
     }

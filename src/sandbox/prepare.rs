@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::emulate::{self, Owned};
 use super::idmap::IdMap;
-use super::plan::{MAX_HOSTNAME_BYTES, Mount, Network, Plan, Resource, Rootfs, Upper};
+use super::plan::{MAX_HOSTNAME_BYTES, Mount, Network, Plan, Resource, Rlimit, Rootfs, Upper};
 use super::step::{OverlayLayers, Program, Step};
 
 /// Paths that the default container configuration of moby covers.
@@ -29,7 +29,50 @@ const MASKED: &[&str] = &[
 ];
 
 /// Paths that the default container configuration of moby makes read-only.
-const READ_ONLY: &[&str] = &["proc/bus", "proc/fs", "proc/irq", "proc/sys", "proc/sysrq-trigger"];
+/// The last is not among them: real root could turn messages of the host's kernel on and off there.
+const READ_ONLY: &[&str] =
+    &["proc/bus", "proc/fs", "proc/irq", "proc/sys", "proc/sysrq-trigger", "proc/dynamic_debug"];
+
+/// What else is mounted on the host's /sys, where that is all there is to show. A sysfs of the sandbox's own has nothing there.
+const MASKED_OF_HOST: &[&str] = &[
+    "sys/fs/bpf",
+    "sys/fs/cgroup",
+    "sys/fs/pstore",
+    "sys/fs/selinux",
+    "sys/kernel/config",
+    "sys/kernel/debug",
+    "sys/kernel/security",
+    "sys/kernel/tracing",
+];
+
+/// The resource limits of a sandbox as name, soft and hard limit; never more than the caller has itself.
+///
+/// They do not follow the caller's soft limits, so that a result does not depend on the shell it was asked for from. Processes and
+/// threads are counted per user id and, since Linux 5.14, per user namespace, so for each sandbox alone; for real root the
+/// kernel does not count them. A core limit of one byte also keeps the host's core dump handler from being started.
+pub const DEFAULT_LIMITS: &[Rlimit] = &[
+    at_most(Resource::AddressSpace, UNLIMITED, UNLIMITED),
+    at_most(Resource::Core, 1, 1),
+    at_most(Resource::Cpu, UNLIMITED, UNLIMITED),
+    at_most(Resource::Data, UNLIMITED, UNLIMITED),
+    at_most(Resource::FileSize, UNLIMITED, UNLIMITED),
+    at_most(Resource::LockedMemory, 8 << 20, 8 << 20),
+    at_most(Resource::MessageQueue, 819_200, 819_200),
+    at_most(Resource::Niceness, 0, 0),
+    at_most(Resource::OpenFiles, 1024, 524_288),
+    at_most(Resource::Processes, 4096, 4096),
+    at_most(Resource::RealTimePriority, 0, 0),
+    at_most(Resource::Stack, 8 << 20, UNLIMITED),
+];
+
+/// Process ids of one sandbox, threads included: a fork bomb ends there even for real root (Linux ≥ 6.14).
+const MAX_PROCESS_IDS: u32 = 8192;
+
+const UNLIMITED: u64 = u64::MAX;
+
+const fn at_most(resource: Resource, soft: u64, hard: u64) -> Rlimit {
+    Rlimit { resource, soft, hard }
+}
 
 /// The devices a sandbox has, with their numbers (Documentation/admin-guide/devices.txt of the kernel).
 const DEVICES: &[(&str, u32, u32)] =
@@ -101,10 +144,33 @@ pub enum PlanError {
 
 /// Builds the steps of a plan under the id maps that the sandbox will have.
 pub(crate) fn prepare(plan: &Plan, map: &IdMap) -> Result<Vec<Step>, PlanError> {
-    if plan.emulation.is_none() {
-        check_ids(plan, map)?;
-    }
-    let mut steps = vec![Step::AwaitMaps, Step::PrivateMounts, Step::OwnKeyring];
+    check_ids(plan, map)?;
+    let mut steps = scene(plan, map)?;
+    steps.push(Step::Fork);
+    payload(plan, map, &mut steps)?;
+    Ok(steps)
+}
+
+/// The steps of a sandbox that waits for commands. What the plan says about a payload does not count.
+pub(crate) fn prepare_idle(plan: &Plan, map: &IdMap) -> Result<Vec<Step>, PlanError> {
+    let mut steps = scene(plan, map)?;
+    steps.push(Step::Idle);
+    Ok(steps)
+}
+
+/// The steps of one command in a sandbox that is there. Of the plan only what it says about the payload counts; from the join on
+/// they are those of [`prepare`], so that a command is sealed in the same way.
+pub(crate) fn prepare_joining(plan: &Plan, map: &IdMap) -> Result<Vec<Step>, PlanError> {
+    check_ids(plan, map)?;
+    let mut steps = vec![Step::OwnKeyring, Step::OrdinaryProcess, Step::Join];
+    seal(plan, &mut steps);
+    payload(plan, map, &mut steps)?;
+    Ok(steps)
+}
+
+/// The steps of init until its root is in place.
+fn scene(plan: &Plan, map: &IdMap) -> Result<Vec<Step>, PlanError> {
+    let mut steps = vec![Step::AwaitMaps, Step::PrivateMounts, Step::OwnKeyring, Step::OrdinaryProcess];
     if !plan.hostname.is_empty() {
         if plan.hostname.len() > MAX_HOSTNAME_BYTES {
             return Err(PlanError::Hostname { bytes: plan.hostname.len() });
@@ -118,15 +184,23 @@ pub(crate) fn prepare(plan: &Plan, map: &IdMap) -> Result<Vec<Step>, PlanError> 
     // /proc before everything that could hide the host's: a fresh one is only granted while a whole one is visible.
     steps.push(Step::FreshProc);
     steps.push(if plan.network == Network::None { Step::FreshSys } else { Step::HostSys });
+    steps.push(Step::ProcessIds { most: MAX_PROCESS_IDS });
     steps.extend(READ_ONLY.iter().map(|path| Step::ReadOnly(fixed(path))));
     steps.extend(MASKED.iter().map(|path| Step::Mask(fixed(path))));
+    steps.extend(MASKED_OF_HOST.iter().map(|path| Step::MaskOfHost(fixed(path))));
     steps.extend(device_steps(map.has_gid(TTY_GROUP)));
     for mount in &plan.mounts {
         steps.push(extra_mount(mount)?);
     }
-    steps.extend([Step::Pivot, Step::Fork]);
-    payload(plan, map, &mut steps)?;
+    // Sealed before there is a payload, so that init and everything after it is.
+    steps.push(Step::Pivot);
+    seal(plan, &mut steps);
     Ok(steps)
+}
+
+/// What no process of a sandbox may do from here on.
+fn seal(plan: &Plan, steps: &mut Vec<Step>) {
+    steps.extend([Step::NoNewPrivileges, Step::Seal(plan.allow.clone())]);
 }
 
 /// The steps that build /dev.
@@ -145,13 +219,16 @@ pub(crate) fn device_steps(tty_group: bool) -> Vec<Step> {
 /// bounding set needs CAP_SETPCAP, the user id takes them all away.
 fn payload(plan: &Plan, map: &IdMap, steps: &mut Vec<Step>) -> Result<(), PlanError> {
     let emulated = plan.emulation.is_some();
-    let lists = plan.emulation.iter().flat_map(|emulation| &emulation.owned).any(Owned::has_xattrs);
     // The one id there is, whoever the payload believes to be.
     let (uid, gid) = if emulated { (0, 0) } else { (plan.uid, plan.gid) };
-    steps.push(Step::Streams { owner: uid, keep_link: emulated });
-    steps.push(Step::NewSession { tty: plan.tty });
-    if !plan.rlimits.iter().any(|limit| limit.resource == Resource::Core) {
-        steps.push(Step::Limit { resource: Resource::Core, soft: 0, hard: 0 });
+    if let Some(size) = plan.terminal {
+        steps.push(Step::Terminal { size, owner: uid });
+    }
+    steps.push(Step::Streams { owner: uid });
+    steps.push(Step::NewSession { tty: plan.terminal.is_some() });
+    let named = |limit: &&Rlimit| plan.rlimits.iter().any(|named| named.resource == limit.resource);
+    for Rlimit { resource, soft, hard } in DEFAULT_LIMITS.iter().copied().filter(|limit| !named(&limit)) {
+        steps.push(Step::LimitAtMost { resource, soft, hard });
     }
     for limit in &plan.rlimits {
         steps.push(Step::Limit { resource: limit.resource, soft: limit.soft, hard: limit.hard });
@@ -163,17 +240,21 @@ fn payload(plan: &Plan, map: &IdMap, steps: &mut Vec<Step>) -> Result<(), PlanEr
         steps.push(Step::Groups(plan.groups.clone()));
     }
     steps.extend([Step::Gid(gid), Step::Uid(uid)]);
-    steps.extend([Step::Capabilities { root: plan.uid == 0 }, Step::NoNewPrivileges, Step::DefaultSignals]);
-    if emulated {
+    steps.extend([Step::Capabilities { root: plan.uid == 0 }, Step::DefaultSignals]);
+    if let Some(emulation) = &plan.emulation {
         // The very last: from here on the supervisor answers, and it begins when the program runs.
-        let identity = emulate::first(plan.uid, plan.gid);
-        steps.push(Step::Emulate { filter: emulate::filter(lists).compile(), identity });
+        let lists = emulation.owned.iter().any(Owned::has_xattrs);
+        let filter = emulate::filter(lists).compile();
+        steps.push(Step::Emulate { filter, identity: emulation.identity });
     }
     steps.push(Step::Exec(program(plan)?));
     Ok(())
 }
 
 fn check_ids(plan: &Plan, map: &IdMap) -> Result<(), PlanError> {
+    if plan.emulation.is_some() {
+        return Ok(());
+    }
     let unmapped = |kind: &str, id: u32| {
         PlanError::UnmappedId {
         kind: kind.to_owned(),
@@ -278,15 +359,34 @@ fn escape_option(name: &OsStr) -> Vec<u8> {
 
 fn extra_mount(mount: &Mount) -> Result<Step, PlanError> {
     Ok(match mount {
-        Mount::Bind { source, target, read_only } => Step::Bind {
+        Mount::Bind { source, found, target, read_only } => Step::Bind {
             source: absolute("the source of a bind mount", source)?,
+            found: *found,
             target: absolute("the target of a bind mount", target)?,
             read_only: *read_only,
         },
-        Mount::Tmpfs { target, size_bytes } => Step::Tmpfs {
+        Mount::Tmpfs { target, size_bytes, mode, read_only } => Step::Tmpfs {
             target: absolute("the target of a tmpfs", target)?,
             size: fixed(&size_bytes.to_string()),
+            mode: fixed(&format!("{:o}", mode & 0o7777)),
+            read_only: *read_only,
         },
+        Mount::Secret { target, content, mode, uid, gid } => Step::Secret {
+            target: absolute("the target of a secret", target)?,
+            content: content.clone(),
+            mode: mode & 0o777,
+            uid: *uid,
+            gid: *gid,
+        },
+        Mount::Point { target, directory } => {
+            let parent = target.parent().unwrap_or(Path::new("/"));
+            let name = target.file_name().unwrap_or_default();
+            Step::Point {
+                parent: absolute("a mount point", parent)?,
+                name: c_string("a mount point", name.as_bytes())?,
+                directory: *directory,
+            }
+        }
     })
 }
 
@@ -372,7 +472,8 @@ mod tests {
         let text = plan().to_string();
         let position = |needle: &str| text.find(needle).unwrap_or_else(|| panic!("{needle} not in\n{text}"));
         assert!(position("mount /proc") < position("make the new root the root"));
-        assert!(position("become user") < position("refuse new privileges"));
+        assert!(position("make the new root the root") < position("refuse dangerous system calls"));
+        assert!(position("refuse dangerous system calls") < position("create the payload"));
         assert!(position("execute ls") > position("drop capabilities"));
     }
 

@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -64,15 +64,13 @@ pub fn all(scratch: &Path) -> Vec<Finding> {
         // Everything else would fail for the same reason.
         return vec![spaces, cgroups()];
     }
-    let mut findings = vec![spaces, subordinate_ids(), emulation()];
-    findings.extend([
-        overlay(scratch),
-        data_only(scratch),
-        proc(scratch),
-        devices(scratch),
-        loopback(),
-        cgroups(),
-    ]);
+    let mut findings = vec![spaces, security_modules(), subordinate_ids(), emulation()];
+    let overlay = overlay(scratch);
+    // Without an overlay at all, what one could do besides says nothing new.
+    let data_only = (overlay.outcome == Outcome::Ok).then(|| data_only(scratch));
+    findings.push(overlay);
+    findings.extend(data_only);
+    findings.extend([proc(scratch), devices(scratch), loopback(), cgroups()]);
     findings
 }
 
@@ -88,17 +86,24 @@ pub fn user_namespaces() -> Finding {
     }
 }
 
+fn sysctl(name: &str) -> String {
+    fs::read_to_string(format!("/proc/sys/{name}")).unwrap_or_default().trim().to_owned()
+}
+
+/// AppArmor keeps what a user namespace gives from programs without a profile (Ubuntu 23.10 and newer), and how to name this one.
+fn apparmor_cause() -> Option<(&'static str, &'static str)> {
+    (sysctl("kernel/apparmor_restrict_unprivileged_userns") == "1").then_some((
+        "AppArmor restricts unprivileged user namespaces to programs that have a profile",
+        "treebox doctor --apparmor-profile | sudo tee /etc/apparmor.d/treebox >/dev/null && sudo apparmor_parser -r /etc/apparmor.d/treebox",
+    ))
+}
+
 fn namespace_cause() -> (&'static str, &'static str) {
-    let sysctl =
-        |name: &str| fs::read_to_string(format!("/proc/sys/{name}")).unwrap_or_default().trim().to_owned();
     if sysctl("user/max_user_namespaces") == "0" {
         return ("user.max_user_namespaces is 0", "sudo sysctl -w user.max_user_namespaces=15000");
     }
-    if sysctl("kernel/apparmor_restrict_unprivileged_userns") == "1" {
-        return (
-            "AppArmor restricts unprivileged user namespaces (Ubuntu 23.10 and newer)",
-            "sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0",
-        );
+    if let Some(restricted) = apparmor_cause() {
+        return restricted;
     }
     if sysctl("kernel/unprivileged_userns_clone") == "0" {
         return (
@@ -110,6 +115,24 @@ fn namespace_cause() -> (&'static str, &'static str) {
         "most likely a container's seccomp filter or another security module",
         "in Docker: --security-opt seccomp=unconfined --security-opt apparmor=unconfined --security-opt systempaths=unconfined",
     )
+}
+
+/// Says which security modules there are, and whether AppArmor knows this program where it must.
+pub fn security_modules() -> Finding {
+    const NAME: &str = "security modules";
+    let list = fs::read_to_string("/sys/kernel/security/lsm").unwrap_or_default();
+    let list = if list.trim().is_empty() { "unknown" } else { list.trim() };
+    let label = fs::read_to_string("/proc/self/attr/current").unwrap_or_default();
+    let label = label.trim_end_matches(['\0', '\n']);
+    let detail =
+        if label.is_empty() { list.to_owned() } else { format!("{list}; this program runs as {label}") };
+    match apparmor_cause() {
+        // With the profile of ours the label is its name; without any it is the word for none.
+        Some((cause, fix)) if label == "unconfined" || label.is_empty() => {
+            Finding::bad(NAME, Outcome::Degraded, detail, cause, fix)
+        }
+        _ => Finding::ok(NAME, detail),
+    }
 }
 
 /// Maps the caller's subordinate ids.
@@ -167,6 +190,7 @@ pub fn overlay(scratch: &Path) -> Finding {
     const NAME: &str = "overlay";
     let fix = "put the store on ext4, XFS, btrfs or tmpfs (not on another overlay or NFS); load the module with `sudo modprobe overlay`";
     let failed = |detail: &dyn ToString, cause: &str| {
+        let (cause, fix) = apparmor_cause().unwrap_or((cause, fix));
         Finding::bad(NAME, Outcome::Failed, detail.to_string(), cause, fix)
     };
     let prepared = Layers::create(scratch, "overlay");
@@ -246,14 +270,28 @@ pub fn proc(scratch: &Path) -> Finding {
     let spaces = libc::CLONE_NEWUSER | libc::CLONE_NEWNS | libc::CLONE_NEWPID;
     match act_on_root(scratch, vec![Step::FreshProc], spaces) {
         Ok(()) => Finding::ok(NAME, "a fresh one can be mounted"),
-        Err(detail) => Finding::bad(
-            NAME,
-            Outcome::Failed,
-            detail,
-            "the visible /proc is covered in parts, as inside a container",
-            "in Docker: --security-opt systempaths=unconfined",
-        ),
+        Err(detail) => {
+            let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+            let covered = covered_below_proc(&mounts);
+            let cause = match (covered.as_slice(), apparmor_cause()) {
+                ([], Some((cause, fix))) => return Finding::bad(NAME, Outcome::Failed, detail, cause, fix),
+                ([], None) => "the kernel or a security module refuses it".to_owned(),
+                (covered, _) => format!(
+                    "the visible /proc is covered in parts, as inside a container: {}",
+                    covered.join(", ")
+                ),
+            };
+            let fix = "give the outer container a whole /proc; docker and podman: --security-opt systempaths=unconfined (podman: unmask=ALL)";
+            Finding::bad(NAME, Outcome::Failed, detail, &cause, fix)
+        }
     }
+}
+
+/// What is mounted below /proc, from the text of a mountinfo file (proc(5)): the mount point is its fifth field.
+fn covered_below_proc(mountinfo: &str) -> Vec<&str> {
+    let points = mountinfo.lines().filter_map(|line| line.split(' ').nth(4));
+    // Binary formats are commonly mounted there and hide nothing.
+    points.filter(|point| point.starts_with("/proc/") && *point != "/proc/sys/fs/binfmt_misc").collect()
 }
 
 /// Builds a /dev.
@@ -305,7 +343,7 @@ fn emulate() -> Result<(), String> {
     let steps = vec![
         Step::AwaitMaps,
         Step::Fork,
-        Step::Streams { owner: 0, keep_link: true },
+        Step::Streams { owner: 0 },
         Step::NoNewPrivileges,
         Step::Emulate { filter: super::emulate::filter(false).compile(), identity: 0 },
         Step::Exercise(Exercise::BecomeOther),
@@ -316,7 +354,12 @@ fn emulate() -> Result<(), String> {
         let mut sandbox = start(&Script::new(steps), spaces, &mut write_one_id, null_streams()?)?;
         if let (Some(emulator), Some(listener)) = (&mut emulator, sandbox.take_listener()) {
             emulator.attach(listener);
-            emulator.wait_readable(sandbox.pidfd(), sandbox.pidfd());
+            // Until its process is gone.
+            loop {
+                let Some(listener) = emulator.listeners().next().map(|fd| fd.as_raw_fd()) else { break };
+                super::sys::wait_readable([listener]);
+                emulator.serve_all();
+            }
         }
         Ok(sandbox.wait().0)
     };
@@ -461,6 +504,15 @@ mod tests {
         let helpless = |finding: &&Finding| finding.outcome == Outcome::Failed && finding.fix.is_empty();
         assert_eq!(findings.iter().find(helpless), None);
         assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_covers_a_proc_is_named() {
+        let text = "22 1 0:21 / /proc rw shared:5 - proc proc rw\n\
+                    23 22 0:5 /null /proc/kcore rw - devtmpfs udev rw\n\
+                    24 22 0:40 / /proc/sys/fs/binfmt_misc rw - binfmt_misc none rw\nodd\n";
+        assert_eq!(covered_below_proc(text), ["/proc/kcore"]);
+        assert_eq!(covered_below_proc(""), [""; 0]);
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! Steps in the life of the worker's processes, which are no sandbox yet.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 
 use nix::libc;
 use nix::sys::signal::{SigHandler, Signal, signal};
 
+use super::plan::TerminalSize;
 use super::sys;
 
 /// The two sides of a fork.
@@ -24,6 +25,10 @@ pub fn become_worker() -> io::Result<()> {
     // Fails only for a process that leads its group already; then it is as good as done.
     let _ = rustix::process::setsid();
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    // A core dump of the worker would hold whatever passed through it. One byte, unlike none, also keeps the host's handler away.
+    let core = rustix::process::getrlimit(rustix::process::Resource::Core);
+    let limit = rustix::process::Rlimit { current: Some(1).min(core.maximum.or(Some(1))), ..core };
+    let _ = rustix::process::setrlimit(rustix::process::Resource::Core, limit);
     Ok(rustix::process::chdir("/")?)
 }
 
@@ -63,9 +68,9 @@ pub fn own_children(collect: bool) -> io::Result<()> {
     Ok(())
 }
 
-/// Waits until one of two descriptors is readable or closed at its other end, and says which are.
-pub fn wait_readable(first: BorrowedFd<'_>, second: BorrowedFd<'_>) -> [bool; 2] {
-    sys::wait_readable([first.as_raw_fd(), second.as_raw_fd()])
+/// Sets the size of a terminal; the kernel tells its foreground process group by SIGWINCH.
+pub fn set_terminal_size(terminal: BorrowedFd<'_>, size: TerminalSize) -> io::Result<()> {
+    Ok(sys::set_terminal_size(terminal, size.rows, size.columns)?)
 }
 
 /// Ends this process at once, without destructors or exit handlers.

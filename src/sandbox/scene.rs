@@ -1,8 +1,8 @@
 //! The mounts of a sandbox, made by its init. System calls only: nothing here allocates.
 //!
 //! # Invariants
-//! - A mount point is looked up from the new root's descriptor. The fixed ones (/proc, /dev, /sys) through no symbolic
-//!   link at all; the plan's own with links, but never out of the root.
+//! - A mount point is looked up from the new root's descriptor, through no symbolic link at all: one that was put there since
+//!   the plan was made, by whoever writes to a bound directory, leads nowhere.
 //! - Nothing is created in the root: what is mounted on must exist.
 
 use std::ffi::CStr;
@@ -13,6 +13,8 @@ use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, OpenTreeFlags};
 
 use super::fault::{Aspect, During, Fault};
+use super::kernel;
+use super::plan::FileIdentity;
 use super::step::{Exercise, OverlayLayers};
 use super::sys;
 
@@ -21,6 +23,8 @@ use super::sys;
 pub(crate) struct Scene {
     root: Option<OwnedFd>,
     dev: Option<OwnedFd>,
+    /// Whether /sys shows the host's, with whatever is mounted there.
+    host_sys: bool,
     /// An empty read-only file system, attached once and cloned for every other directory it covers.
     empty: Option<OwnedFd>,
 }
@@ -44,9 +48,9 @@ impl Scene {
         resolve_inside(self.root()?, path, flags, resolve).during(Aspect::MountPoint)
     }
 
-    /// Finds a mount point of the plan: links count as inside the new root.
+    /// Finds a mount point of the plan.
     fn chosen_point(&self, path: &CStr) -> Result<OwnedFd, Fault> {
-        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
         resolve_inside(self.root()?, path, OFlags::empty(), resolve).during(Aspect::MountPoint)
     }
 
@@ -91,12 +95,39 @@ impl Scene {
         match file_system(c"sysfs", &[], HARMLESS.union(MountAttrFlags::MOUNT_ATTR_RDONLY)) {
             Ok(mount) => attach(&mount, &point).during(Aspect::Attach),
             // Refused where the visible one is covered in parts, as inside containers. Few programs need it.
-            Err(_) => bind_host_sys(&point),
+            Err(_) => self.bind_host_sys(&point),
         }
     }
 
+    fn bind_host_sys(&mut self, point: &OwnedFd) -> Result<(), Fault> {
+        let Ok(mount) = clone_tree(c"/sys") else { return Ok(()) };
+        let attributes = HARMLESS.union(MountAttrFlags::MOUNT_ATTR_RDONLY);
+        // Without the flag it must not be shown at all.
+        if sys::mount_setattr(mount.as_fd(), attributes.bits().into()).is_err() {
+            return Ok(());
+        }
+        self.host_sys = true;
+        attach(&mount, point).during(Aspect::Attach)
+    }
+
     pub(crate) fn host_sys(&mut self) -> Result<(), Fault> {
-        bind_host_sys(&self.fixed_point(c"sys", OFlags::DIRECTORY)?)
+        let point = self.fixed_point(c"sys", OFlags::DIRECTORY)?;
+        self.bind_host_sys(&point)
+    }
+
+    pub(crate) fn mask_of_host(&mut self, path: &CStr) -> Result<(), Fault> {
+        if self.host_sys { self.mask(path) } else { Ok(()) }
+    }
+
+    /// Before Linux 6.14 there is one limit for the whole machine, which real root could change here: then it is left alone.
+    pub(crate) fn bound_process_ids(&self, most: u32) -> Result<(), Fault> {
+        if !kernel::process_ids_are_per_namespace() {
+            return Ok(());
+        }
+        let mut text = [0; 10];
+        // One that is lower already, or refused by a filter around this program, stays as it is.
+        let _ = sys::write_to(self.root()?, c"proc/sys/kernel/pid_max", decimal(most, &mut text));
+        Ok(())
     }
 
     pub(crate) fn mask(&mut self, path: &CStr) -> Result<(), Fault> {
@@ -186,8 +217,17 @@ impl Scene {
             .during(Aspect::Attach)
     }
 
-    pub(crate) fn bind(&mut self, source: &CStr, target: &CStr, read_only: bool) -> Result<(), Fault> {
-        let mount = clone_tree(source).during(Aspect::Source)?;
+    pub(crate) fn bind(
+        &mut self,
+        source: &CStr,
+        found: Option<FileIdentity>,
+        target: &CStr,
+        read_only: bool,
+    ) -> Result<(), Fault> {
+        let mount = match found {
+            Some(found) => clone_exactly(source, found)?,
+            None => clone_tree(source).during(Aspect::Source)?,
+        };
         let point = self.chosen_point(target)?;
         let mut attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
         if read_only {
@@ -197,11 +237,73 @@ impl Scene {
         attach(&mount, &point).during(Aspect::Attach)
     }
 
-    pub(crate) fn tmpfs(&mut self, target: &CStr, size: &CStr) -> Result<(), Fault> {
+    pub(crate) fn tmpfs(
+        &mut self,
+        target: &CStr,
+        size: &CStr,
+        mode: &CStr,
+        read_only: bool,
+    ) -> Result<(), Fault> {
         let point = self.chosen_point(target)?;
-        let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
-        let mount = file_system(c"tmpfs", &[(c"mode", c"1777"), (c"size", size)], attributes)?;
+        let mut attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
+        if read_only {
+            attributes |= MountAttrFlags::MOUNT_ATTR_RDONLY;
+        }
+        let mount = file_system(c"tmpfs", &[(c"mode", mode), (c"size", size)], attributes)?;
         attach(&mount, &point).during(Aspect::Attach)
+    }
+
+    /// Shows one file of a file system that is nowhere else.
+    pub(crate) fn secret(
+        &mut self,
+        target: &CStr,
+        content: &[u8],
+        mode: u32,
+        owner: (u32, u32),
+    ) -> Result<(), Fault> {
+        let point = self.chosen_point(target)?;
+        // Unlike tmpfs, ramfs is never swapped out to a disk.
+        let memory = file_system(c"ramfs", &[(c"mode", c"700")], HARMLESS)
+            .or_else(|_| file_system(c"tmpfs", &[(c"mode", c"700")], HARMLESS))?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&memory, c"secret", flags, Mode::empty()).during(Aspect::Create)?;
+        let mut rest = content;
+        while !rest.is_empty() {
+            let written = rustix::io::write(&file, rest)?;
+            rest = rest.get(written..).unwrap_or_default();
+        }
+        let (uid, gid) = (rustix::fs::Uid::from_raw(owner.0), rustix::fs::Gid::from_raw(owner.1));
+        rustix::fs::fchown(&file, Some(uid), Some(gid))?;
+        rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))?;
+        drop(file);
+        // Before Linux 6.15 only an attached mount can be cloned, so it is attached where nobody looks, for that long.
+        let dev = self.dev()?;
+        rustix::fs::mkdirat(dev, c".secret", Mode::RWXU).during(Aspect::MountPoint)?;
+        rustix::mount::move_mount(&memory, c"", dev, c".secret", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+            .during(Aspect::Attach)?;
+        let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+        let mount = rustix::mount::open_tree(&memory, c"secret", clone).during(Aspect::Source)?;
+        rustix::process::fchdir(&memory)?;
+        rustix::mount::unmount(c".", rustix::mount::UnmountFlags::DETACH)?;
+        rustix::process::fchdir(dev)?;
+        rustix::fs::unlinkat(dev, c".secret", AtFlags::REMOVEDIR)?;
+        let attributes = HARMLESS.union(MountAttrFlags::MOUNT_ATTR_RDONLY);
+        sys::mount_setattr(mount.as_fd(), attributes.bits().into())?;
+        attach(&mount, &point).during(Aspect::Attach)
+    }
+
+    /// Makes a mount point in a mount that was done before.
+    pub(crate) fn point(&mut self, parent: &CStr, name: &CStr, directory: bool) -> Result<(), Fault> {
+        let parent = self.chosen_point(parent)?;
+        let made = if directory {
+            rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o755))
+        } else {
+            rustix::fs::mknodat(&parent, name, FileType::RegularFile, Mode::from_raw_mode(0o644), 0)
+        };
+        match made {
+            Err(Errno::EXIST) => Ok(()),
+            other => other.during(Aspect::MountPoint),
+        }
     }
 
     pub(crate) fn exercise(&mut self, exercise: Exercise) -> Result<(), Fault> {
@@ -309,6 +411,22 @@ fn clone_tree(path: &CStr) -> Result<OwnedFd, Errno> {
     rustix::mount::open_tree(CWD, path, flags)
 }
 
+/// A detached copy of what is mounted at a path of the host, if that is a certain file. What was looked at is what is
+/// shown: the comparison comes after the copy, which no rename can change any more.
+fn clone_exactly(path: &CStr, found: FileIdentity) -> Result<OwnedFd, Fault> {
+    let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let opened = rustix::fs::openat2(CWD, path, flags, Mode::empty(), resolve).during(Aspect::Source)?;
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_RECURSIVE
+        | OpenTreeFlags::AT_EMPTY_PATH;
+    let tree = rustix::mount::open_tree(&opened, c"", flags).during(Aspect::Source)?;
+    let stat: Stat = rustix::fs::fstat(&tree).during(Aspect::Source)?;
+    let same = stat.st_dev == found.device && stat.st_ino == found.inode;
+    if same { Ok(tree) } else { Err(Fault::new(Aspect::Check, Errno::STALE)) }
+}
+
 /// A detached copy of a device of the host, after a check that it is that device and no file put in its place.
 fn device(host: &CStr, major: u32, minor: u32) -> Result<OwnedFd, Fault> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE
@@ -319,17 +437,29 @@ fn device(host: &CStr, major: u32, minor: u32) -> Result<OwnedFd, Fault> {
     let is_device = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
         && rustix::fs::major(stat.st_rdev) == major
         && rustix::fs::minor(stat.st_rdev) == minor;
-    if is_device { Ok(tree) } else { Err(Fault::new(Aspect::Check, Errno::NODEV)) }
+    if !is_device {
+        return Err(Fault::new(Aspect::Check, Errno::NODEV));
+    }
+    // The inode is the host's: real root could change its mode and owner for everybody. Reading and writing a device is
+    // no change of its file system.
+    let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY
+        | MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    sys::mount_setattr(tree.as_fd(), attributes.bits().into()).during(Aspect::Source)?;
+    Ok(tree)
 }
 
-fn bind_host_sys(point: &OwnedFd) -> Result<(), Fault> {
-    let Ok(mount) = clone_tree(c"/sys") else { return Ok(()) };
-    let attributes = HARMLESS.union(MountAttrFlags::MOUNT_ATTR_RDONLY);
-    // Without the flag it must not be shown at all.
-    if sys::mount_setattr(mount.as_fd(), attributes.bits().into()).is_err() {
-        return Ok(());
+/// A number as text, without allocating.
+fn decimal(mut number: u32, text: &mut [u8; 10]) -> &[u8] {
+    let mut at = text.len();
+    loop {
+        at -= 1;
+        text[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 || at == 0 {
+            return &text[at..];
+        }
     }
-    attach(&mount, point).during(Aspect::Attach)
 }
 
 fn attach(mount: &OwnedFd, point: &OwnedFd) -> Result<(), Errno> {

@@ -8,7 +8,8 @@ use std::fmt;
 
 use nix::libc;
 
-use super::plan::Resource;
+use super::plan::{FileIdentity, Resource, SecretBytes, TerminalSize};
+use super::seccomp::Feature;
 
 /// One step. The order of the list they stand in is fixed in `prepare`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +20,10 @@ pub(crate) enum Step {
     PrivateMounts,
     /// Leave the host's session keyring.
     OwnKeyring,
+    /// Drop what the caller's scheduling and personality would change inside.
+    OrdinaryProcess,
+    /// Bound the process ids of the new pid namespace, where the kernel can.
+    ProcessIds { most: u32 },
     /// Set the host name.
     Hostname(Vec<u8>),
     /// Bring the loopback interface up.
@@ -31,6 +36,8 @@ pub(crate) enum Step {
     FreshProc,
     /// Cover a path below /proc or /sys, if it exists.
     Mask(CString),
+    /// Cover a path below /sys, if it exists and /sys is the host's.
+    MaskOfHost(CString),
     /// Make a path below /proc read-only, if it exists.
     ReadOnly(CString),
     /// Mount a read-only sysfs of the new network namespace, or show the host's, or nothing.
@@ -49,20 +56,34 @@ pub(crate) enum Step {
     DevShm,
     /// Mount message queues, where the kernel has them.
     DevMqueue,
-    /// Bind a path of the host.
-    Bind { source: CString, target: CString, read_only: bool },
-    /// Mount an empty file system in memory.
-    Tmpfs { target: CString, size: CString },
+    /// Bind a path of the host, after a check that it is still that file.
+    Bind { source: CString, found: Option<FileIdentity>, target: CString, read_only: bool },
+    /// Mount an empty file system in memory; the mode is octal digits.
+    Tmpfs { target: CString, size: CString, mode: CString, read_only: bool },
+    /// Show a file that exists in memory alone.
+    Secret { target: CString, content: SecretBytes, mode: u32, uid: u32, gid: u32 },
+    /// Make a mount point inside a mount of the sandbox's own, if it is not there.
+    Point { parent: CString, name: CString, directory: bool },
     /// Make the new root the root and let the host's go.
     Pivot,
+    /// Refuse dangerous system calls from here on, but for what these features need.
+    Seal(Vec<Feature>),
     /// Create the payload's process; what follows happens there.
     Fork,
-    /// Start a session, without a terminal.
+    /// Let this process wait for others to join; it collects the dead meanwhile.
+    Idle,
+    /// Enter the namespaces of a sandbox and create a process there; what follows happens in that.
+    Join,
+    /// Open a terminal of the sandbox's own and send the other end of it to the parent.
+    Terminal { size: TerminalSize, owner: u32 },
+    /// Start a session, on the terminal if there is one.
     NewSession { tty: bool },
     /// Put the three standard streams in place and close every other descriptor.
-    Streams { owner: u32, keep_link: bool },
+    Streams { owner: u32 },
     /// Set one resource limit.
     Limit { resource: Resource, soft: u64, hard: u64 },
+    /// Set one resource limit, or what the caller may have of it if that is less.
+    LimitAtMost { resource: Resource, soft: u64, hard: u64 },
     /// Set the file creation mask.
     Umask(u32),
     /// Enter the working directory.
@@ -136,6 +157,8 @@ impl fmt::Display for Step {
             Self::AwaitMaps => f.write_str("wait for the id maps"),
             Self::PrivateMounts => f.write_str("make all mounts private"),
             Self::OwnKeyring => f.write_str("join a new session keyring"),
+            Self::OrdinaryProcess => f.write_str("become an ordinary process"),
+            Self::ProcessIds { most } => write!(f, "bound process ids to {most}"),
             Self::Hostname(name) => write!(f, "set the host name to {}", name.escape_ascii()),
             Self::LoopbackUp => f.write_str("bring the loopback interface up"),
             Self::Overlay(layers) => write!(f, "mount the overlay root ({layers})"),
@@ -144,6 +167,7 @@ impl fmt::Display for Step {
             }
             Self::FreshProc => f.write_str("mount /proc"),
             Self::Mask(path) => write!(f, "mask /{}", text(path)),
+            Self::MaskOfHost(path) => write!(f, "mask /{} if it is the host's", text(path)),
             Self::ReadOnly(path) => write!(f, "make /{} read-only", text(path)),
             Self::FreshSys => f.write_str("mount /sys read-only"),
             Self::HostSys => f.write_str("bind the host's /sys read-only"),
@@ -155,19 +179,39 @@ impl fmt::Display for Step {
             Self::DevPts { .. } => f.write_str("mount /dev/pts"),
             Self::DevShm => f.write_str("mount /dev/shm"),
             Self::DevMqueue => f.write_str("mount /dev/mqueue"),
-            Self::Bind { source, target, read_only } => {
+            Self::Bind { source, target, read_only, .. } => {
                 write!(f, "bind {} at {}{}", text(source), text(target), read_only_word(*read_only))
             }
-            Self::Tmpfs { target, size } => {
-                write!(f, "mount a tmpfs of {} bytes at {}", text(size), text(target))
+            Self::Tmpfs { target, size, read_only, .. } => {
+                let word = read_only_word(*read_only);
+                write!(f, "mount a tmpfs of {} bytes at {}{word}", text(size), text(target))
+            }
+            Self::Secret { target, .. } => write!(f, "show a secret at {}", text(target)),
+            Self::Point { parent, name, .. } => {
+                write!(f, "make the mount point {} in {}", text(name), text(parent))
             }
             Self::Pivot => f.write_str("make the new root the root"),
+            Self::Seal(allow) => {
+                f.write_str("refuse dangerous system calls")?;
+                for (at, feature) in allow.iter().enumerate() {
+                    write!(f, "{} {}", if at == 0 { ", but allow" } else { "," }, feature.name())?;
+                }
+                Ok(())
+            }
             Self::Fork => f.write_str("create the payload's process"),
+            Self::Idle => f.write_str("wait for commands"),
+            Self::Join => f.write_str("join the sandbox"),
+            Self::Terminal { size, .. } => {
+                write!(f, "open a terminal of {} lines with {} columns", size.rows, size.columns)
+            }
             Self::NewSession { tty: false } => f.write_str("start a session"),
             Self::NewSession { tty: true } => f.write_str("start a session on the terminal"),
             Self::Streams { .. } => f.write_str("put the standard streams in place"),
             Self::Limit { resource, soft, hard } => {
                 write!(f, "limit {resource:?} to {} (at most {})", limit(*soft), limit(*hard))
+            }
+            Self::LimitAtMost { resource, soft, hard } => {
+                write!(f, "limit {resource:?} to {} (at most {}), or less", limit(*soft), limit(*hard))
             }
             Self::Umask(mask) => write!(f, "set the umask to {mask:03o}"),
             Self::WorkDir(path) => write!(f, "enter the working directory {}", text(path)),

@@ -25,16 +25,26 @@ pub(crate) enum Cloned {
     Parent(libc::pid_t, Option<OwnedFd>),
 }
 
-/// clone3(2) with a copy of the address space, like fork.
+/// clone3(2) with a copy of the address space, like fork. Without any flag it is a clone(2), which the seal of a sandbox
+/// permits.
 ///
 /// # Safety
 /// If the calling process may have threads, the child may only make system calls until it executes or exits.
 pub(crate) unsafe fn clone3(flags: libc::c_int, pidfd: bool) -> Result<Cloned, Errno> {
+    if flags == 0 && !pidfd {
+        // SAFETY: with nothing but an exit signal the child runs on its own copy of this stack. The other arguments are unused,
+        // whatever their order on this architecture.
+        let pid = check(unsafe {
+            libc::syscall(libc::SYS_clone, libc::SIGCHLD as usize, 0usize, 0usize, 0usize, 0usize)
+        })?;
+        return Ok(if pid == 0 { Cloned::Child } else { Cloned::Parent(pid as libc::pid_t, None) });
+    }
     let mut fd: RawFd = -1;
     // SAFETY: clone_args is plain numbers, for which zeroes mean "default".
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
     args.flags = flags as u32 as u64;
-    args.exit_signal = libc::SIGCHLD as u64;
+    // A sibling takes its signal from its parent, and the kernel refuses another.
+    args.exit_signal = if flags & libc::CLONE_PARENT == 0 { libc::SIGCHLD as u64 } else { 0 };
     if pidfd {
         args.flags |= libc::CLONE_PIDFD as u64;
         args.pidfd = &raw mut fd as u64;
@@ -130,6 +140,47 @@ pub(crate) fn install_filter(
     Ok(listener.then(|| unsafe { OwnedFd::from_raw_fd(fd as RawFd) }))
 }
 
+/// Takes real-time scheduling and an odd personality away. Niceness stays: who starts a run politely means the run.
+pub(crate) fn become_ordinary() -> Result<(), Errno> {
+    // SAFETY: both calls take plain numbers.
+    unsafe {
+        check(libc::syscall(libc::SYS_personality, 0usize))?;
+        let policy = check(libc::syscall(libc::SYS_sched_getscheduler, 0usize))?;
+        let ordinary = [libc::SCHED_OTHER, libc::SCHED_BATCH, libc::SCHED_IDLE].map(libc::c_long::from);
+        if !ordinary.contains(&policy) {
+            let priority: libc::c_int = 0;
+            // A sched_param is its priority, and 0 is the only one of ordinary processes.
+            check(libc::syscall(
+                libc::SYS_sched_setscheduler,
+                0usize,
+                libc::SCHED_OTHER,
+                &raw const priority,
+            ))?;
+        }
+    }
+    Ok(())
+}
+
+/// Shows the kernel's release; an unreadable one is empty.
+pub(crate) fn kernel_release<T>(show: impl FnOnce(&str) -> T) -> T {
+    // SAFETY: utsname is plain bytes, for which zeroes are valid; the call fills it and ends each text with a zero.
+    let name = unsafe {
+        let mut name: libc::utsname = std::mem::zeroed();
+        libc::uname(&raw mut name);
+        name
+    };
+    // SAFETY: the last byte of the zeroed array is never written, so there is an end.
+    show(unsafe { CStr::from_ptr(name.release.as_ptr()) }.to_str().unwrap_or_default())
+}
+
+/// Writes to a file that exists, in one call.
+pub(crate) fn write_to(dir: impl std::os::fd::AsFd, path: &CStr, bytes: &[u8]) -> Result<(), Errno> {
+    use rustix::fs::{Mode, OFlags};
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let file = rustix::fs::openat(dir, path, flags, Mode::empty())?;
+    rustix::io::write(&file, bytes).map(drop)
+}
+
 /// Brings the loopback interface of this network namespace up; the kernel then gives it its addresses.
 pub(crate) fn loopback_up() -> Result<(), Errno> {
     // SAFETY: socket has no memory arguments.
@@ -148,6 +199,30 @@ pub(crate) fn loopback_up() -> Result<(), Errno> {
         libc::syscall(libc::SYS_ioctl, socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request)
     })
     .map(drop)
+}
+
+/// Opens the slave of a terminal whose master is given, by that alone: no path is looked up. Sets its size first.
+pub(crate) fn open_slave(master: &OwnedFd, rows: u16, columns: u16) -> Result<OwnedFd, Errno> {
+    let fd = master.as_raw_fd();
+    let unlock: libc::c_int = 0;
+    // SAFETY: TIOCSPTLCK reads one int, which outlives the call.
+    check(unsafe { libc::syscall(libc::SYS_ioctl, fd, libc::TIOCSPTLCK, &raw const unlock) })?;
+    let size = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: TIOCSWINSZ reads one winsize, which outlives the call.
+    check(unsafe { libc::syscall(libc::SYS_ioctl, fd, libc::TIOCSWINSZ, &raw const size) })?;
+    let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
+    // SAFETY: TIOCGPTPEER takes flags as a number.
+    let slave = check(unsafe { libc::syscall(libc::SYS_ioctl, fd, libc::TIOCGPTPEER, flags) })?;
+    // SAFETY: the descriptor is new and ours.
+    Ok(unsafe { OwnedFd::from_raw_fd(slave as RawFd) })
+}
+
+/// Sets the size of a terminal; the kernel tells its foreground process group by SIGWINCH.
+pub(crate) fn set_terminal_size(terminal: BorrowedFd<'_>, rows: u16, columns: u16) -> Result<(), Errno> {
+    let size = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: TIOCSWINSZ reads one winsize, which outlives the call.
+    check(unsafe { libc::syscall(libc::SYS_ioctl, terminal.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) })
+        .map(drop)
 }
 
 /// Makes the terminal on descriptor 0 the controlling one.
@@ -203,6 +278,29 @@ pub(crate) fn reap_any() -> Option<(libc::pid_t, i32)> {
     (pid > 0).then_some((pid, status))
 }
 
+/// Waits for the end of a child and collects it: its raw wait status, and what it and its own children have used.
+pub(crate) fn collect(pidfd: BorrowedFd<'_>) -> Result<(i32, libc::rusage), Errno> {
+    loop {
+        // SAFETY: siginfo_t and rusage are plain data, for which zeroes are valid.
+        let (mut info, mut usage): (libc::siginfo_t, libc::rusage) = unsafe { std::mem::zeroed() };
+        let (kind, fd) = (libc::P_PIDFD, pidfd.as_raw_fd());
+        // SAFETY: both structures outlive the call, which fills them.
+        let waited = check(unsafe {
+            libc::syscall(libc::SYS_waitid, kind, fd, &raw mut info, libc::WEXITED, &raw mut usage)
+        });
+        match waited {
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+            Ok(_) => {
+                // SAFETY: after success these fields are those of a SIGCHLD.
+                let status = unsafe { info.si_status() };
+                let raw = if info.si_code == libc::CLD_EXITED { (status & 0xff) << 8 } else { status & 0x7f };
+                return Ok((raw, usage));
+            }
+        }
+    }
+}
+
 /// The resources used by all children waited for so far.
 pub(crate) fn children_usage() -> libc::rusage {
     // SAFETY: rusage is plain numbers; getrusage fills it.
@@ -244,6 +342,40 @@ pub(crate) fn receive_byte(socket: &OwnedFd, flags: libc::c_int) -> Result<Optio
     Ok((length == 1).then_some(byte))
 }
 
+/// What a descriptor that is sent is: the master of a terminal.
+pub(crate) const TERMINAL: u8 = 0;
+/// What a descriptor that is sent is: the supervisor's end of a filter.
+pub(crate) const LISTENER: u8 = 1;
+
+/// Sends one packet of one byte, which says what it is, with a descriptor.
+pub(crate) fn send_descriptor(socket: BorrowedFd<'_>, fd: &OwnedFd, what: u8) -> Result<(), Errno> {
+    /// A control message with room for one descriptor, aligned as the kernel wants it.
+    #[repr(C)]
+    struct Rights {
+        header: libc::cmsghdr,
+        fd: RawFd,
+    }
+    // SAFETY: cmsghdr and msghdr are plain numbers and pointers, for which zeroes are valid.
+    let mut rights = Rights { header: unsafe { std::mem::zeroed() }, fd: fd.as_raw_fd() };
+    rights.header.cmsg_level = libc::SOL_SOCKET;
+    rights.header.cmsg_type = libc::SCM_RIGHTS;
+    // SAFETY: CMSG_LEN only computes.
+    rights.header.cmsg_len = unsafe { libc::CMSG_LEN(size_of::<RawFd>() as u32) } as _;
+    let mut byte = what;
+    let mut part = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
+    // SAFETY: as above.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = &raw mut part;
+    message.msg_iovlen = 1;
+    message.msg_control = (&raw mut rights).cast();
+    message.msg_controllen = size_of::<Rights>() as _;
+    // SAFETY: everything that `message` points to lives across the call and has the lengths given.
+    check(unsafe {
+        libc::syscall(libc::SYS_sendmsg, socket.as_raw_fd(), &raw const message, libc::MSG_NOSIGNAL)
+    })
+    .map(drop)
+}
+
 /// Sends one packet.
 pub(crate) fn send_packet(socket: &OwnedFd, bytes: &[u8]) -> Result<(), Errno> {
     let none: *const libc::c_void = std::ptr::null();
@@ -253,41 +385,16 @@ pub(crate) fn send_packet(socket: &OwnedFd, bytes: &[u8]) -> Result<(), Errno> {
         .map(drop)
 }
 
-/// Sends one packet of one byte with a descriptor.
-pub(crate) fn send_descriptor(socket: BorrowedFd<'_>, fd: BorrowedFd<'_>) -> Result<(), Errno> {
-    let mut byte = 0u8;
-    let mut part = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
-    // Room for one header and one descriptor, aligned as headers are.
-    let mut control = [0u64; 4];
-    // SAFETY: msghdr is plain data, for which zeroes are valid.
-    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
-    message.msg_iov = &raw mut part;
-    message.msg_iovlen = 1;
-    message.msg_control = control.as_mut_ptr().cast();
-    // SAFETY: pure arithmetic on a size.
-    message.msg_controllen = unsafe { libc::CMSG_SPACE(size_of::<RawFd>() as u32) } as _;
-    // SAFETY: the control buffer has room for a header and a descriptor, as `msg_controllen` says, so the first header exists and its
-    // data is that long; both live across the call.
-    check(unsafe {
-        let header = libc::CMSG_FIRSTHDR(&raw const message);
-        (*header).cmsg_level = libc::SOL_SOCKET;
-        (*header).cmsg_type = libc::SCM_RIGHTS;
-        (*header).cmsg_len = libc::CMSG_LEN(size_of::<RawFd>() as u32) as _;
-        libc::CMSG_DATA(header).cast::<RawFd>().write_unaligned(fd.as_raw_fd());
-        libc::syscall(libc::SYS_sendmsg, socket.as_raw_fd(), &raw const message, libc::MSG_NOSIGNAL)
-    })
-    .map(drop)
-}
-
-/// Waits until one of the events happens; a failure (EINTR) leaves all of them at "no".
-pub(crate) fn poll(events: &mut [libc::pollfd]) {
+/// Looks which events have happened.
+pub(crate) fn poll_now(events: &mut [libc::pollfd]) {
     // SAFETY: pointer and length are those of a live slice.
-    unsafe { libc::poll(events.as_mut_ptr(), events.len() as libc::nfds_t, -1) };
+    unsafe { libc::poll(events.as_mut_ptr(), events.len() as libc::nfds_t, 0) };
 }
 
 /// Waits until one of the descriptors is readable or closed at the other end, and says which are.
 pub(crate) fn wait_readable<const N: usize>(fds: [RawFd; N]) -> [bool; N] {
     let mut events = fds.map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 });
-    poll(&mut events);
+    // SAFETY: pointer and length are those of a live array. A failure (EINTR) leaves all answers at "no".
+    unsafe { libc::poll(events.as_mut_ptr(), N as libc::nfds_t, -1) };
     events.map(|event| event.revents != 0)
 }

@@ -59,14 +59,18 @@ pub(super) fn capture_upper(
         Ok(captured) => captured,
         Err(error) => return Ok(refused(&error)),
     };
-    let mut captured = captured.into_iter();
+    let mut entries = captured.entries.into_iter();
     loop {
-        let some: Vec<_> = captured.by_ref().take(ENTRIES_PER_MESSAGE).collect();
+        let some: Vec<_> = entries.by_ref().take(ENTRIES_PER_MESSAGE).collect();
         if some.is_empty() {
-            return Ok(Response::Done);
+            break;
         }
         send(host, &Response::Captured(some), &[])?;
     }
+    for some in captured.leaks.chunks(ENTRIES_PER_MESSAGE) {
+        send(host, &Response::Leaks(some.to_vec()), &[])?;
+    }
+    Ok(Response::Done)
 }
 
 /// Joins layers.

@@ -2,14 +2,14 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use super::protocol::{Hello, Order, PROTOCOL, Request, Response, receive, send};
+use super::runs::{Runs, Served};
 use crate::sandbox::{
-    Channel, Emulator, Forked, FrameError, IdMap, Plan, Records, Sandbox, become_worker, die_with_parent, exit_now, fork,
-    launch, own_children, remove_tree, unshare_user, wait_readable,
+    Channel, Forked, FrameError, become_worker, die_with_parent, exit_now, fork, own_children, remove_tree,
+    unshare_user,
 };
 
 /// Why a process of the worker ends before its host does.
@@ -67,7 +67,7 @@ fn master() -> Result<(), ServeError> {
     Ok(())
 }
 
-/// The life of a session: one request after the other.
+/// The life of a session: it serves requests, and watches over what runs.
 ///
 /// It may begin before the id maps are written: the host makes its first request after that.
 fn session(master: i32, host: &Channel) -> Result<(), ServeError> {
@@ -76,97 +76,38 @@ fn session(master: i32, host: &Channel) -> Result<(), ServeError> {
         return Ok(());
     }
     own_children(true).map_err(during("collect children"))?;
-    let mut map: Option<IdMap> = None;
-    // What the latest run recorded, for the capture that follows it.
-    let mut records = Records::default();
+    // Dropping it, however this ends, kills everything.
+    let mut runs = Runs::default();
     loop {
+        if !runs.watch(host)? {
+            continue;
+        }
         let received = match receive::<Request>(host) {
             // A host that died leaves its socket reset rather than closed.
             Err(FrameError::Cut) | Ok(None) => return Ok(()),
             other => other?,
         };
         let Some((request, fds)) = received else { return Ok(()) };
-        let response = match request {
-            Request::Run { run, plan } => {
-                let map = match map.take() {
-                    Some(known) => map.insert(known),
-                    None => map.insert(IdMap::of_this_process().map_err(during("read the id maps"))?),
-                };
-                match run_plan(host, map, run, &plan, fds, &mut records)? {
-                    Some(response) => response,
-                    None => return Ok(()),
-                }
+        let request = match runs.serve(host, request, fds)? {
+            Served::Done => continue,
+            Served::Other(_) if runs.any() => {
+                return Err(FrameError::Damaged("another request during a run").into());
             }
-            // For a run that has just ended by itself.
-            Request::Signal { .. } | Request::Kill { .. } => continue,
+            Served::Other(request) => request,
+        };
+        let response = match request {
             Request::Remove { path } => match remove_tree(&path_of(path)) {
                 Ok(()) => Response::Done,
                 Err(err) => failed(&err.source, err.to_string()),
             },
             Request::Rename { from, to } => rename(&path_of(from), &path_of(to)),
             Request::BuildLayer { dir, options } => super::layers::build(host, &dir, options)?,
-            Request::Capture(options) => super::layers::capture_upper(host, &options, &records)?,
+            Request::Capture(options) => super::layers::capture_upper(host, &options, runs.records())?,
             Request::MergeLayers { layers, into, owners } => super::layers::merge(&layers, &into, owners),
-            Request::Entries(_) | Request::EntriesEnd => {
-                return Err(FrameError::Damaged("layer entries without a layer").into());
-            }
+            _ => return Err(FrameError::Damaged("layer entries without a layer").into()),
         };
         send(host, &response, &[])?;
     }
-}
-
-/// Runs a plan to its end; `None` when the host has gone meanwhile.
-fn run_plan(
-    host: &Channel,
-    map: &IdMap,
-    run: u64,
-    plan: &Plan,
-    fds: Vec<OwnedFd>,
-    records: &mut Records,
-) -> Result<Option<Response>, ServeError> {
-    let Ok(streams) = <[OwnedFd; 3]>::try_from(fds) else {
-        return Err(FrameError::Damaged("a run needs three streams").into());
-    };
-    *records = Records::default();
-    let begun = Emulator::for_plan(plan)
-        .and_then(|emulator| launch(plan, map, streams).map(|sandbox| (emulator, sandbox)));
-    let (mut emulator, mut sandbox) = match begun {
-        Ok(begun) => begun,
-        Err(err) => return Ok(Some(Response::NotStarted(err))),
-    };
-    if let (Some(emulator), Some(listener)) = (&mut emulator, sandbox.take_listener()) {
-        emulator.attach(listener);
-    }
-    send(host, &Response::Started { pid: sandbox.pid() }, &[])?;
-    loop {
-        let [spoke, ended] = match &mut emulator {
-            Some(emulator) => emulator.wait_readable(host.as_fd(), sandbox.pidfd()),
-            None => wait_readable(host.as_fd(), sandbox.pidfd()),
-        };
-        if ended {
-            *records = emulator.map(Emulator::into_records).unwrap_or_default();
-            let (ending, usage) = sandbox.wait();
-            return Ok(Some(Response::Exited { ending, usage }));
-        }
-        if spoke && !obey(host, run, &sandbox)? {
-            // Dropping the sandbox kills it.
-            return Ok(None);
-        }
-    }
-}
-
-/// Takes one message during a run; `false` when the host has gone.
-fn obey(host: &Channel, run: u64, sandbox: &Sandbox) -> Result<bool, ServeError> {
-    match receive::<Request>(host) {
-        Ok(Some((Request::Signal { run: meant, signal }, _))) if meant == run => sandbox.signal(signal),
-        Ok(Some((Request::Kill { run: meant }, _))) if meant == run => sandbox.kill(),
-        // Meant for an earlier run.
-        Ok(Some((Request::Signal { .. } | Request::Kill { .. }, _))) => {}
-        Ok(Some(_)) => return Err(FrameError::Damaged("a second request during a run").into()),
-        Ok(None) | Err(FrameError::Cut) => return Ok(false),
-        Err(err) => return Err(err.into()),
-    }
-    Ok(true)
 }
 
 fn rename(from: &Path, to: &Path) -> Response {

@@ -3,7 +3,7 @@
 //! Files owned by mapped ids can only be touched from inside the namespace, and a program with threads can neither
 //! unshare nor fork soundly. So the host starts a process of its own executable with a hidden first argument; that
 //! master becomes root of a namespace, and forks one session process per request of the host. A session serves one
-//! request after the other: run a plan, remove a tree, rename. [`Worker`], [`Session`] and [`Running`] are the host's
+//! request after the other: run a plan, remove a tree, rename. A live sandbox has a session of its own, in which several commands run at once. [`Worker`], [`Session`] and [`Running`] are the host's
 //! end; [`hook`] is what the executable must call.
 //!
 //! This room never decides what to run or to keep, never touches the store's index or history, and holds no `unsafe`.
@@ -17,16 +17,18 @@
 
 mod host;
 mod layers;
+mod line;
 mod master;
 mod protocol;
 mod run;
+mod runs;
 mod session;
 mod session_layers;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use host::{Worker, WorkerError, WorkerOptions};
-pub use run::{Exit, Killer, Running};
+pub use run::{Exit, Killer, Running, Sandbox};
 pub use session::{Session, SessionError};
 pub use session_layers::LayerUpload;
 

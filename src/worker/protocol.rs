@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize as SerializeDerive};
 
 use crate::sandbox::{Channel, Ending, FrameError, LaunchError, Plan, Usage};
 use crate::worktree::layer::{BuildOptions, Built, CaptureOptions, Captured, LayerEntry};
+use crate::worktree::leak::Leak;
 
 /// Grows with every change of a message: host and worker may be different executables.
 pub(crate) const PROTOCOL: u32 = 3;
@@ -31,14 +32,18 @@ pub(crate) enum Order {
     NewSession,
 }
 
-/// Host to session. Only one request at a time is under way; the two about a run may come during one.
+/// Host to session. While something runs, only requests about runs may come.
 #[derive(Debug, SerializeDerive, Deserialize)]
 pub(crate) enum Request {
     /// Run a plan on the three streams sent along. The number tells later messages which run they mean.
     Run { run: u64, plan: Box<Plan> },
+    /// Start a sandbox in which commands are to run; it lives until it is killed.
+    Open { run: u64, plan: Box<Plan> },
+    /// Run a command in the sandbox `within`, on the three streams sent along. Of the plan what concerns the payload counts.
+    Join { run: u64, within: u64, plan: Box<Plan> },
     /// Pass a signal to the payload.
     Signal { run: u64, signal: i32 },
-    /// Kill the sandbox.
+    /// Kill the sandbox, or of a command that joined one what belongs to the command.
     Kill { run: u64 },
     /// Remove a tree. Paths are bytes.
     Remove { path: Vec<u8> },
@@ -59,22 +64,34 @@ pub(crate) enum Request {
 /// Session to host.
 #[derive(Debug, SerializeDerive, Deserialize)]
 pub(crate) enum Response {
-    /// The program has been executed.
-    Started { pid: i32 },
-    /// The sandbox could not be started.
-    NotStarted(LaunchError),
-    /// The sandbox is gone.
-    Exited { ending: Ending, usage: Usage },
+    /// The program has been executed, or the sandbox is open. The master of its terminal comes along, if it has one.
+    Started { run: u64, pid: i32 },
+    /// It could not be started.
+    NotStarted { run: u64, error: LaunchError },
+    /// It is gone.
+    Exited { run: u64, ending: Ending, usage: Usage },
     /// The layer is made.
     Built(Built),
     /// Some of what was captured; `Done` comes after the last.
     Captured(Vec<Captured>),
+    /// Some of the secrets that are in what was captured.
+    Leaks(Vec<Leak>),
     /// The layers are joined; the new one has so many entries.
     Merged { entries: u64 },
     /// The request was carried out.
     Done,
     /// The request failed.
     Failed { errno: i32, message: String },
+}
+
+impl Response {
+    /// The run that it is about; 0 for the answer to any other request, of which there is one at a time.
+    pub(crate) fn run(&self) -> u64 {
+        match self {
+            Self::Started { run, .. } | Self::NotStarted { run, .. } | Self::Exited { run, .. } => *run,
+            _ => 0,
+        }
+    }
 }
 
 /// Sends a message.

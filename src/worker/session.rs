@@ -1,15 +1,16 @@
 //! The host's end of one session.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use super::protocol::{Request, Response, receive, send};
-use super::run::Running;
+use super::line::Line;
+use super::protocol::{Request, Response, send};
+use super::run::{Running, Sandbox};
 use crate::sandbox::{Channel, FrameError, LaunchError, Plan};
 
 /// Why a request failed.
@@ -57,47 +58,31 @@ pub struct Session {
     pub(super) line: Arc<Line>,
 }
 
-/// What a session shares with its runs.
-#[derive(Debug)]
-pub(crate) struct Line {
-    pub(crate) channel: Channel,
-    /// The number of the latest run.
-    pub(crate) runs: AtomicU64,
-    pub(crate) busy: AtomicBool,
-}
-
-impl Line {
-    pub(crate) fn receive(&self) -> Result<Response, SessionError> {
-        match receive::<Response>(&self.channel)? {
-            Some((response, _)) => Ok(response),
-            None => Err(SessionError::Ended),
-        }
-    }
-}
-
 impl Session {
     pub(crate) fn new(channel: Channel) -> Self {
-        Self { line: Arc::new(Line { channel, runs: AtomicU64::new(0), busy: AtomicBool::new(false) }) }
+        Self { line: Arc::new(Line::new(channel)) }
     }
 
     /// Starts a sandbox on the given standard input, output and error; returns when its program has been executed.
+    ///
+    /// With a terminal in the plan that takes the place of the streams; see [`Running::take_terminal`].
     pub fn run(&self, plan: Plan, streams: [OwnedFd; 3]) -> Result<Running, SessionError> {
         let began = Instant::now();
         let claim = self.claim()?;
-        let run = self.line.runs.fetch_add(1, Ordering::Relaxed) + 1;
-        let [input, output, error] = &streams;
-        let request = Request::Run { run, plan: Box::new(plan) };
-        send(&self.line.channel, &request, &[input.as_fd(), output.as_fd(), error.as_fd()])?;
-        // The readers of the payload's output wait for its end, which our own copies would hide.
-        drop(streams);
-        match self.line.receive()? {
-            Response::Started { pid } => {
-                claim.keep();
-                Ok(Running::new(Arc::clone(&self.line), run, pid, began))
-            }
-            Response::NotStarted(err) => Err(err.into()),
-            _ => Err(SessionError::OutOfTurn),
-        }
+        let run = self.line.new_run();
+        let started = self.line.start(run, &Request::Run { run, plan: Box::new(plan) }, &streams)?;
+        claim.keep();
+        Ok(Running::new(Arc::clone(&self.line), run, started, began, true))
+    }
+
+    /// Starts a sandbox in which commands are to run; what the plan says about a payload does not count.
+    pub fn open(&self, plan: Plan) -> Result<Sandbox, SessionError> {
+        let began = Instant::now();
+        let claim = self.claim()?;
+        let run = self.line.new_run();
+        let started = self.line.start(run, &Request::Open { run, plan: Box::new(plan) }, &[])?;
+        claim.keep();
+        Ok(Sandbox::new(Running::new(Arc::clone(&self.line), run, started, began, true)))
     }
 
     /// Removes whatever is at `path`, as root of the namespace; nothing there is success.
@@ -114,7 +99,7 @@ impl Session {
     fn ask(&self, request: &Request) -> Result<(), SessionError> {
         let _claim = self.claim()?;
         send(&self.line.channel, request, &[])?;
-        match self.line.receive()? {
+        match self.line.answer()? {
             Response::Done => Ok(()),
             Response::Failed { errno, message } => {
                 Err(SessionError::Refused { message, source: io::Error::from_raw_os_error(errno) })

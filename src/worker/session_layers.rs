@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::protocol::{ENTRIES_PER_MESSAGE, Request, Response, send};
 use super::session::{Session, SessionError};
-use crate::worktree::layer::{BuildOptions, Built, CaptureOptions, Captured, LayerEntry};
+use crate::worktree::layer::{BuildOptions, Built, Capture, CaptureOptions, LayerEntry};
 
 /// A layer that is being made; entries are sent as they are given.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ impl Session {
         let filled = fill(&mut upload);
         upload.flush()?;
         send(channel, &Request::EntriesEnd, &[]).map_err(SessionError::from)?;
-        let answer = self.line.receive()?;
+        let answer = self.line.answer()?;
         filled?;
         match answer {
             Response::Built(built) => Ok(built),
@@ -53,14 +53,15 @@ impl Session {
     }
 
     /// Reads the upper directory of a run that is over and puts new bytes where the options say.
-    pub fn capture(&self, options: CaptureOptions) -> Result<Vec<Captured>, SessionError> {
+    pub fn capture(&self, options: CaptureOptions) -> Result<Capture, SessionError> {
         let _claim = self.claim()?;
         send(&self.line.channel, &Request::Capture(options), &[])?;
-        let mut captured = Vec::new();
+        let mut capture = Capture::default();
         loop {
-            match self.line.receive()? {
-                Response::Captured(some) => captured.extend(some),
-                Response::Done => return Ok(captured),
+            match self.line.answer()? {
+                Response::Captured(some) => capture.entries.extend(some),
+                Response::Leaks(some) => capture.leaks.extend(some),
+                Response::Done => return Ok(capture),
                 other => return Err(unexpected(other)),
             }
         }
@@ -70,7 +71,7 @@ impl Session {
     pub fn merge_layers(&self, layers: Vec<PathBuf>, into: &Path, owners: bool) -> Result<u64, SessionError> {
         let _claim = self.claim()?;
         send(&self.line.channel, &Request::MergeLayers { layers, into: into.to_owned(), owners }, &[])?;
-        match self.line.receive()? {
+        match self.line.answer()? {
             Response::Merged { entries } => Ok(entries),
             other => Err(unexpected(other)),
         }

@@ -4,4 +4,6 @@
 
 pub mod host;
 pub mod layer;
+pub mod leak;
 pub mod scan;
+pub mod survey;

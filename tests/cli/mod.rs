@@ -6,6 +6,7 @@ mod history;
 mod memory;
 mod reading;
 mod refs;
+mod restricted;
 mod run;
 mod run_options;
 mod surface;

@@ -150,7 +150,6 @@ fn options_of_later_versions_are_refused_in_one_line() {
         &["-t"][..],
         &["-it"],
         &["--tty"],
-        &["--mount", "type=tmpfs,dst=/x"],
         &["--memory", "1g"],
         &["--cpus", "2"],
         &["--pids", "10"],

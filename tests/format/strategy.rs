@@ -4,8 +4,9 @@ use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
 use treebox::object::{
-    BlobId, CommandSpec, Config, Entry, Injected, InjectedNode, LinkGroup, Meta, Name, Network, Node,
-    Platform, Program, RootMode, State, Summary, Timestamp, Tree, TreeId, Xattrs,
+    BlobId, CommandSpec, Config, Entry, Feature, Injected, InjectedNode, LinkGroup, Meta, MountContent,
+    MountSpec, Name, Network, Node, Platform, Program, RootMode, State, Summary, Timestamp, Tree, TreeId,
+    Xattrs,
 };
 
 fn name() -> impl Strategy<Value = Name> {
@@ -119,14 +120,31 @@ pub(super) fn spec() -> impl Strategy<Value = CommandSpec> {
         ],
     )
         .prop_map(|(path, mode, node)| Injected { path, mode, node });
+    let content = prop_oneof![
+        tree_id().prop_map(MountContent::Directory),
+        (any::<u16>(), blob()).prop_map(|(mode, blob)| MountContent::File { mode, blob }),
+        Just(MountContent::Special),
+        Just(MountContent::Host),
+        any::<u16>().prop_map(|mode| MountContent::Tmpfs { mode }),
+        Just(MountContent::Cache),
+        option::of(".{0,8}").prop_map(|version| MountContent::Secret { version }),
+    ];
+    let mount = (bytes(), content).prop_map(|(path, content)| MountSpec { path, content });
     let ids = (any::<u32>(), any::<u32>(), vec(any::<u32>(), 0..4), any::<u16>());
     let network = prop_oneof![Just(Network::None), Just(Network::Host), Just(Network::Private)];
     let mode = prop_oneof![Just(RootMode::Mapped), Just(RootMode::Recorded), Just(RootMode::Plain)];
-    let brought = (option::of(blob()), vec(injected, 0..3), vec((bytes(), tree_id()), 0..3));
-    let rest = (network, mode, any::<[bool; 3]>(), option::of(any::<i64>()), ".{0,8}");
+    let brought = (option::of(blob()), vec(injected, 0..3), vec(mount, 0..3));
+    let feature = prop_oneof![
+        Just(Feature::Userns),
+        Just(Feature::IoUring),
+        Just(Feature::Keyring),
+        Just(Feature::Socketcall)
+    ];
+    let features = proptest::collection::btree_set(feature, 0..4);
+    let rest = (network, mode, any::<[bool; 3]>(), option::of(any::<i64>()), ".{0,8}", features);
     (program, texts(), bytes(), ids, brought, rest).prop_map(
         |(program, env, cwd, (uid, gid, groups, umask), (stdin, injected, mounts), rest)| {
-            let (network, root_mode, [read_only, keep_env, keep_workdir], epoch, hostname) = rest;
+            let (network, root_mode, [read_only, keep_env, keep_workdir], epoch, hostname, allow) = rest;
             CommandSpec {
                 program,
                 env,
@@ -145,6 +163,7 @@ pub(super) fn spec() -> impl Strategy<Value = CommandSpec> {
                 epoch,
                 keep_env,
                 keep_workdir,
+                allow,
             }
         },
     )

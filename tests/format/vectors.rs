@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use treebox::history::{Durability, History, NewCommit, Options};
 use treebox::object::{
-    BlobId, CommandSpec, Config, Draft, Entry, Injected, InjectedNode, LinkGroup, Meta, Name, Network,
-    NewNode, Node, Platform, Program, RootMode, SourceError, State, StateId, Summary, Timestamp, Tree,
-    TreeId, TreePath, TreeSink, TreeSource,
+    BlobId, CommandSpec, Config, Draft, Entry, Feature, Injected, InjectedNode, LinkGroup, Meta,
+    MountContent, MountSpec, Name, Network, NewNode, Node, Platform, Program, RootMode, SourceError, State,
+    StateId, Summary, Timestamp, Tree, TreeId, TreePath, TreeSink, TreeSource,
 };
 
 use super::vector::Vector;
@@ -123,13 +123,25 @@ pub(super) fn full_spec() -> CommandSpec {
                 node: InjectedNode::Symlink(b"file".to_vec()),
             },
         ],
-        mounts: vec![(b"/mnt".to_vec(), Tree::default().encode().unwrap().0)],
+        mounts: [
+            ("/cache", MountContent::Cache),
+            ("/data", MountContent::Directory(Tree::default().encode().unwrap().0)),
+            ("/etc/tool.conf", MountContent::File { mode: 0o644, blob }),
+            ("/run/agent", MountContent::Special),
+            ("/run/secrets/key", MountContent::Secret { version: None }),
+            ("/run/secrets/token", MountContent::Secret { version: Some("2".into()) }),
+            ("/scratch", MountContent::Tmpfs { mode: 0o1777 }),
+            ("/src", MountContent::Host),
+        ]
+        .map(|(path, content)| MountSpec { path: path.into(), content })
+        .into(),
         network: Network::Host,
         root_mode: RootMode::Recorded,
         read_only: true,
         epoch: Some(-1),
         keep_env: true,
         keep_workdir: false,
+        allow: Default::default(),
     }
 }
 
@@ -152,6 +164,7 @@ fn small_spec() -> CommandSpec {
         epoch: None,
         keep_env: false,
         keep_workdir: false,
+        allow: Default::default(),
     }
 }
 
@@ -230,6 +243,11 @@ fn a_command_and_its_run_key_have_their_pinned_bytes() {
     for (name, about, spec) in [
         ("spec-full", "A command with everything in it.", full_spec()),
         ("spec-shell", "Shell text and the usual rest.", small_spec()),
+        (
+            "spec-allow",
+            "As spec-shell, with what a sandbox may allow.",
+            CommandSpec { allow: [Feature::Userns, Feature::Socketcall].into(), ..small_spec() },
+        ),
     ] {
         let bytes = spec.encode();
         assert_eq!(CommandSpec::decode(&bytes).unwrap(), spec);
@@ -245,7 +263,7 @@ fn every_field_of_a_command_and_its_parent_counts_in_the_run_key() {
     let base = full_spec();
     let other = BlobId::of(b"other");
     type Change = fn(&mut CommandSpec);
-    let changes: [(&str, Change); 18] = [
+    let changes: [(&str, Change); 25] = [
         ("argv", |spec| spec.program = Program::Argv(vec![b"/bin/echo".to_vec()])),
         ("shell", |spec| spec.program = Program::Shell("/bin/echo".into())),
         ("env", |spec| spec.env[0].push('x')),
@@ -259,11 +277,24 @@ fn every_field_of_a_command_and_its_parent_counts_in_the_run_key() {
         ("injected mode", |spec| spec.injected[1].mode = 0o600),
         ("injected path", |spec| spec.injected[1].path.push(b'x')),
         ("mounts", |spec| spec.mounts.clear()),
+        ("mount path", |spec| spec.mounts[0].path.push(b'x')),
+        ("mounted directory", |spec| {
+            spec.mounts[1].content = MountContent::Directory(TreeId::from_bytes([0; 32]))
+        }),
+        ("mounted mode", |spec| {
+            spec.mounts[2].content = MountContent::File { mode: 0o600, blob: BlobId::of(b"hello\n") };
+        }),
+        ("version of a secret", |spec| {
+            spec.mounts[4].content = MountContent::Secret { version: Some("1".into()) }
+        }),
+        ("mode of a tmpfs", |spec| spec.mounts[6].content = MountContent::Tmpfs { mode: 0o700 }),
         ("network", |spec| spec.network = Network::None),
         ("root mode", |spec| spec.root_mode = RootMode::Plain),
         ("read-only", |spec| spec.read_only = false),
         ("epoch", |spec| spec.epoch = None),
         ("keeps", |spec| spec.keep_workdir = true),
+        ("allow", |spec| spec.allow = [Feature::Keyring].into()),
+        ("allow more", |spec| spec.allow = [Feature::Keyring, Feature::IoUring].into()),
     ];
     let mut keys = vec![base.run_key(&parent), base.run_key(&StateId::from_bytes([0; 32]))];
     let mut injected = base.clone();

@@ -5,7 +5,9 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
 use std::path::PathBuf;
 
 use super::fixture::Case;
-use treebox::sandbox::{Ending, LaunchError, Mount, Network, Resource, Rlimit, Rootfs};
+use treebox::sandbox::{
+    Ending, FileIdentity, LaunchError, Mount, Network, Resource, Rlimit, Rootfs, SecretBytes,
+};
 use treebox::worker::SessionError;
 
 #[test]
@@ -155,24 +157,73 @@ fn extra_mounts_stay_inside_the_root() {
     fs::create_dir(&outside).unwrap();
     fs::write(outside.join("file"), "there\n").unwrap();
     fs::create_dir(case.dir.join("lower/mnt")).unwrap();
-    // A link that would lead out, if it were followed outside.
+    // A mount point is no link, not even one that stays inside: who made the plan has followed it.
     symlink("../../../../mnt", case.dir.join("lower/link")).unwrap();
     let mut plan = case.plan(&["sh", "-c", "cat /mnt/file; touch /mnt/x; touch /tmp/y; stat -f -c %T /tmp"]);
     plan.mounts = vec![
-        Mount::Bind { source: outside.clone(), target: "/link".into(), read_only: true },
-        Mount::Tmpfs { target: "/tmp".into(), size_bytes: 1 << 20 },
+        Mount::Bind { source: outside.clone(), found: None, target: "/mnt".into(), read_only: true },
+        Mount::Tmpfs { target: "/tmp".into(), size_bytes: 1 << 20, mode: 0o1777, read_only: false },
     ];
     let said = case.run(plan.clone());
     assert_eq!(said.out, "there\ntmpfs\n");
     assert!(said.err.contains("Read-only") && !outside.join("x").exists(), "{}", said.err);
     assert!(!case.dir.join("upper/tmp/y").exists());
-    plan.mounts = vec![Mount::Bind { source: outside.clone(), target: "/nowhere".into(), read_only: false }];
-    let err = case.try_run(plan.clone()).map(|said| said.out).unwrap_err();
-    assert!(matches!(err, SessionError::Launch(LaunchError::MountPoint { .. })), "{err}");
-    let missing = PathBuf::from("/nonexistent/source");
-    plan.mounts = vec![Mount::Bind { source: missing, target: "/mnt".into(), read_only: false }];
+    let bind = |source: &std::path::Path, target: &str| Mount::Bind {
+        source: source.to_owned(),
+        found: None,
+        target: target.into(),
+        read_only: false,
+    };
+    for target in ["/nowhere", "/link"] {
+        plan.mounts = vec![bind(&outside, target)];
+        let err = case.try_run(plan.clone()).map(|said| said.out).unwrap_err();
+        assert!(matches!(err, SessionError::Launch(LaunchError::MountPoint { .. })), "{err}");
+    }
+    plan.mounts = vec![bind(&PathBuf::from("/nonexistent/source"), "/mnt")];
     let err = case.try_run(plan).map(|said| said.out).unwrap_err();
     assert!(matches!(err, SessionError::Launch(LaunchError::Source { .. })), "{err}");
+}
+
+#[test]
+fn a_secret_is_a_file_of_its_own_in_memory_and_owned_by_whom_the_plan_says() {
+    let case = Case::new();
+    fs::create_dir_all(case.dir.join("lower/run")).unwrap();
+    fs::write(case.dir.join("lower/run/secret"), "stub").unwrap();
+    let script = "cat /run/secret; stat -c '%a %u %g' /run/secret; stat -f -c %T /run/secret; echo x > /run/secret; ls -A /dev";
+    let mut plan = case.plan(&["sh", "-c", script]);
+    let content = SecretBytes::new(vec![b'x'; 300_000]);
+    let target = PathBuf::from("/run/secret");
+    plan.mounts = vec![Mount::Secret { target, content, mode: 0o440, uid: 0, gid: 0 }];
+    let said = case.run(plan);
+    let rest = said.out.trim_start_matches('x');
+    assert_eq!(said.out.len() - rest.len(), 300_000);
+    assert!(rest.starts_with("440 0 0\n"), "{rest}");
+    assert!(rest.contains("UNKNOWN") || rest.contains("ramfs") || rest.contains("tmpfs"), "{rest}");
+    assert!(!rest.contains(".secret"), "{rest}");
+    assert!(said.err.contains("Read-only"), "{}", said.err);
+}
+
+#[test]
+fn a_bind_source_that_is_another_file_by_now_is_refused() {
+    let case = Case::new();
+    let outside = case.dir.join("outside");
+    fs::write(&outside, "first\n").unwrap();
+    fs::write(case.dir.join("lower/point"), "").unwrap();
+    let stat = fs::metadata(&outside).unwrap();
+    let found = Some(FileIdentity { device: stat.dev(), inode: stat.ino() });
+    let mut plan = case.plan(&["cat", "/point"]);
+    plan.mounts =
+        vec![Mount::Bind { source: outside.clone(), found, target: "/point".into(), read_only: true }];
+    assert_eq!(case.run(plan.clone()).out, "first\n");
+    // Both ways of swapping it, with the first file kept so that its number stays taken.
+    fs::rename(&outside, case.dir.join("kept")).unwrap();
+    fs::write(&outside, "second\n").unwrap();
+    assert!(
+        case.try_run(plan.clone()).map(|said| said.out).unwrap_err().to_string().contains("another file")
+    );
+    fs::remove_file(&outside).unwrap();
+    symlink("kept", &outside).unwrap();
+    assert!(case.try_run(plan).is_err());
 }
 
 #[test]

@@ -8,5 +8,6 @@
 mod fixture;
 mod identity;
 mod isolation;
+mod joining;
 mod lifecycle;
 mod speed;

@@ -3,8 +3,9 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
-use clap::{ArgAction, ValueEnum};
+use clap::ValueEnum;
 
+use super::mounts;
 use crate::cli::values::{self, CopyPair};
 
 /// Run a command on a state; a result that changed the file system becomes a commit
@@ -37,6 +38,28 @@ pub(in crate::cli) struct Args {
     /// Run even if the result is remembered; the same as --reuse never
     #[arg(long, conflicts_with = "reuse")]
     pub(super) fresh: bool,
+    /// Pass standard input; it is empty otherwise
+    #[arg(short, long)]
+    pub(super) interactive: bool,
+    /// Give the command a terminal; with -i from a terminal, this one's keys go to it
+    #[arg(short, long)]
+    pub(super) tty: bool,
+    /// Move the branch even when the command fails
+    #[arg(long)]
+    pub(super) keep_failed: bool,
+    #[command(flatten)]
+    pub(super) shared: Shared,
+    /// Text for /bin/sh -c
+    #[arg(short = 'c', value_name = "TEXT", conflicts_with = "argv", allow_hyphen_values = true)]
+    pub(super) text: Option<String>,
+    /// The command and its arguments
+    #[arg(value_name = "CMD", trailing_var_arg = true)]
+    pub(super) argv: Vec<OsString>,
+}
+
+/// Options of the sandbox and what runs in it, which `run` and `shell` share.
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Shared {
     /// Set an environment variable; KEY alone takes the host's value
     #[arg(short, long, value_name = "KEY[=VALUE]", value_parser = values::env)]
     pub(super) env: Vec<(String, Option<String>)>,
@@ -49,9 +72,6 @@ pub(in crate::cli) struct Args {
     /// Host name inside
     #[arg(long, value_name = "NAME")]
     pub(super) hostname: Option<String>,
-    /// Pass standard input; it is empty otherwise
-    #[arg(short, long)]
-    pub(super) interactive: bool,
     /// Kill everything after this time, such as 30s or 1h30m
     #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     pub(super) timeout: Option<Duration>,
@@ -61,6 +81,31 @@ pub(in crate::cli) struct Args {
     /// Place a host file or directory in the state before the run
     #[arg(long, value_name = "SRC:DEST", value_parser = values::copy_pair)]
     pub(super) copy: Vec<CopyPair>,
+    /// Allow something that is refused otherwise; may be given several times
+    #[arg(long, value_enum, value_name = "FEATURE")]
+    pub(super) allow: Vec<FeatureChoice>,
+    /// Show something besides the state; may be repeated
+    ///
+    /// type=bind,src=SRC,dst=DST[,rw]: a host file or directory, read-only unless rw is given. Read-only its content counts for reuse;
+    /// with rw the run is only reused with --reuse always.
+    ///
+    /// type=tmpfs,dst=DST[,size=SIZE][,mode=MODE]: an empty directory in memory [size: 1G].
+    ///
+    /// type=cache,dst=DST[,id=ID][,sharing=shared|locked|private][,ro][,uid=UID][,gid=GID][,mode=MODE]: a directory kept between runs.
+    ///
+    /// type=secret,id=ID,src=FILE|env=VAR[,dst=DST][,version=TEXT][,required=false][,uid=UID][,gid=GID][,mode=MODE]: a file at
+    /// /run/secrets/ID, in memory alone and never kept; a run that leaves its bytes somewhere fails.
+    #[arg(long, value_name = "SPEC", value_parser = mounts::mount)]
+    pub(super) mount: Vec<mounts::Typed>,
+    /// The same as --mount type=bind; read-only unless :rw is given
+    #[arg(long, value_name = "SRC:DST[:rw]", value_parser = mounts::volume)]
+    pub(super) volume: Vec<mounts::Typed>,
+    /// The same as --mount type=tmpfs
+    #[arg(long, value_name = "DST[:OPTIONS]", value_parser = mounts::tmpfs_at)]
+    pub(super) tmpfs: Vec<mounts::Typed>,
+    /// The same as --mount type=secret
+    #[arg(long, value_name = "id=ID,src=FILE", value_parser = mounts::secret_of)]
+    pub(super) secret: Vec<mounts::Typed>,
     /// Refuse changes of the root file system
     #[arg(long)]
     pub(super) read_only: bool,
@@ -73,18 +118,9 @@ pub(in crate::cli) struct Args {
     /// Clamp modification times to this many seconds since 1970 [default: $SOURCE_DATE_EPOCH, else none]
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     pub(super) epoch: Option<i64>,
-    /// Move the branch even when the command fails
-    #[arg(long)]
-    pub(super) keep_failed: bool,
     /// Keep at most so many bytes of each output stream [default: 16M]
     #[arg(long, value_name = "BYTES", value_parser = values::size)]
     pub(super) max_output: Option<u64>,
-    /// Text for /bin/sh -c
-    #[arg(short = 'c', value_name = "TEXT", conflicts_with = "argv", allow_hyphen_values = true)]
-    pub(super) text: Option<String>,
-    /// The command and its arguments
-    #[arg(value_name = "CMD", trailing_var_arg = true)]
-    pub(super) argv: Vec<OsString>,
     #[command(flatten)]
     pub(super) later: Later,
 }
@@ -92,10 +128,6 @@ pub(in crate::cli) struct Args {
 /// Options that a later version brings: known, so that they are refused clearly and never ignored.
 #[derive(Debug, clap::Args)]
 pub(super) struct Later {
-    #[arg(short, long, hide = true)]
-    pub(super) tty: bool,
-    #[arg(long, hide = true, action = ArgAction::Append)]
-    pub(super) mount: Vec<String>,
     #[arg(long, hide = true, allow_hyphen_values = true)]
     pub(super) memory: Option<String>,
     #[arg(long, hide = true, allow_hyphen_values = true)]
@@ -108,8 +140,6 @@ impl Later {
     /// The first option that is not supported yet.
     pub(super) fn named(&self) -> Option<&'static str> {
         [
-            (self.tty, "-t/--tty"),
-            (!self.mount.is_empty(), "--mount"),
             (self.memory.is_some(), "--memory"),
             (self.cpus.is_some(), "--cpus"),
             (self.pids.is_some(), "--pids"),
@@ -125,6 +155,20 @@ pub(super) enum ReuseChoice {
     Auto,
     Always,
     Never,
+}
+
+/// What is refused unless it is named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum FeatureChoice {
+    /// Nested namespaces and mounts: sandboxes inside the sandbox
+    Userns,
+    /// Asynchronous system calls, which no filter sees
+    #[value(name = "io_uring", alias = "io-uring")]
+    IoUring,
+    /// The kernel's keyrings
+    Keyring,
+    /// Sockets of old 32-bit x86 programs
+    Socketcall,
 }
 
 /// What can be reached.

@@ -1,43 +1,66 @@
 //! `treebox run`: run a command on a state and move a branch to the result.
 //!
-//! `args.rs` is what can be typed, `plan.rs` what it means, `stdin.rs`, `signals.rs` and `passing.rs` connect the command
-//! with this process, `report.rs` tells what came of it.
+//! `args.rs` and `mounts.rs` are what can be typed, `plan.rs` what it means, `stdin.rs`, `terminal.rs`, `signals.rs` and `passing.rs`
+//! connect the command with this process, `report.rs` tells what came of it.
 
 mod args;
+mod mounts;
 mod passing;
 mod plan;
 mod report;
 mod signals;
 mod stdin;
+pub(super) mod terminal;
 
 use std::sync::Arc;
 
-use treebox::{LiveInput, Sink, Stream};
+use treebox::blocking::Engine;
+use treebox::{Command, LiveInput, Sink, Stream, Target};
 
 use super::Context;
 use super::exit::{Exit, Failure};
-pub(super) use args::Args;
+pub(super) use args::{Args, Shared};
 use passing::Passing;
-use signals::Signals;
+pub(super) use plan::{in_terminal, shared, with_input};
+pub(super) use signals::Signals;
+use terminal::Raw;
 
 pub(super) fn perform(args: Args, context: &mut Context) -> Result<Exit, Failure> {
     // First of all, so that every thread of the engine leaves the signals alone.
-    let signals = Signals::watch();
+    let signals = Signals::watch(args.tty);
     let (target, command) = plan::resolve(args)?;
-    let engine = context.engine_with(|options| options.prestart(command.always_runs()))?;
+    let hear = context.out.noter();
+    let engine = context.engine_with(|options| options.prestart(command.always_runs()).notices(hear))?;
+    step(&engine, &target, &command, signals, context)
+}
+
+/// Runs a command as a step, connected with this process, and tells what came of it.
+pub(super) fn step(
+    engine: &Engine,
+    target: &Target,
+    command: &Command,
+    signals: Signals,
+    context: &mut Context,
+) -> Result<Exit, Failure> {
     let passing = Arc::new(Passing::default());
     let sink: Option<Sink> = (!context.out.json()).then(|| {
         let passing = Arc::clone(&passing);
         Arc::new(move |stream, bytes: &[u8]| passing.write(stream, bytes)) as Sink
     });
+    let mut raw = None;
     let mut live = |input: LiveInput| {
         if let Some(end) = input.stdin {
-            stdin::copy_to(end);
+            if input.terminal.is_some() {
+                raw = Raw::enter();
+            }
+            stdin::copy_to(end, input.terminal.clone());
         }
-        signals.direct_to(input.killer);
+        signals.direct_to(input.killer, input.terminal);
     };
-    let step = engine.step_live(&target, &command, sink, &mut live);
+    let step = engine.step_live(target, command, sink, &mut live);
     signals.command_ended();
+    // Before anything is told: a raw terminal makes stairs of lines.
+    drop(raw);
     let step = step?;
     let outcome = &step.outcome;
     if context.out.json() {
@@ -47,7 +70,7 @@ pub(super) fn perform(args: Args, context: &mut Context) -> Result<Exit, Failure
             passing.write(Stream::Stdout, &outcome.stdout);
             passing.write(Stream::Stderr, &outcome.stderr);
         }
-        context.out.note(report::line(&step, &target));
+        context.out.note(report::line(&step, target));
     }
     passing.failure().map_or(Ok(()), |error| Err(Failure::Output(error)))?;
     Ok(Exit(u8::try_from(outcome.shell_code() & 0xff).unwrap_or(Exit::FAILED.0)))

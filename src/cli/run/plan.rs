@@ -3,19 +3,14 @@
 use std::os::unix::ffi::OsStringExt as _;
 
 use treebox::object::Network;
-use treebox::{Command, Reuse, Target};
+use treebox::{Command, Feature, Reuse, Stdin, Target};
 
-use super::args::{Args, NetworkChoice, ReuseChoice};
-use super::stdin;
+use super::args::{Args, FeatureChoice, NetworkChoice, ReuseChoice, Shared};
+use super::{stdin, terminal};
 use crate::cli::exit::Failure;
 
 /// Where the step starts, what moves, and the command. Reads standard input if the command gets a file.
 pub(super) fn resolve(args: Args) -> Result<(Target, Command), Failure> {
-    let unsupported = args.later.named();
-    let unsupported = unsupported.or((args.network == NetworkChoice::Private).then_some("--network private"));
-    if let Some(option) = unsupported {
-        return Err(Failure::refused(format!("{option} is not supported yet")));
-    }
     if args.disposable && args.from.is_some() && args.branch.is_some() {
         return Err(Failure::Usage("--disposable leaves no state that --branch could be made at".to_owned()));
     }
@@ -25,13 +20,49 @@ pub(super) fn resolve(args: Args) -> Result<(Target, Command), Failure> {
 }
 
 fn command(args: &Args) -> Result<Command, Failure> {
-    let mut command = match (&args.text, args.argv.split_first()) {
+    let command = match (&args.text, args.argv.split_first()) {
         (Some(text), _) => Command::shell(text),
         (None, Some((program, rest))) => {
             Command::new(program.clone().into_vec()).args(rest.iter().map(|arg| arg.clone().into_vec()))
         }
         (None, None) => return Err(Failure::Usage("nothing to run: give -c TEXT or -- CMD".to_owned())),
     };
+    let reuse = match args.reuse {
+        _ if args.fresh => Reuse::Never,
+        ReuseChoice::Auto => Reuse::Auto,
+        ReuseChoice::Always => Reuse::Always,
+        ReuseChoice::Never => Reuse::Never,
+    };
+    let command = shared(&args.shared, command)?.reuse(reuse).disposable(args.disposable);
+    let command = if args.tty { in_terminal(command)? } else { command };
+    if args.interactive { with_input(command, args.tty) } else { Ok(command) }
+}
+
+/// Gives a command a terminal that is like this process's own.
+pub(in crate::cli) fn in_terminal(command: Command) -> Result<Command, Failure> {
+    let command = command.terminal(terminal::size());
+    // Before what `-e` says, which wins.
+    let kind = host_variable("TERM")?.filter(|kind| !kind.is_empty());
+    Ok(match kind {
+        Some(kind) if !command.sets("TERM") => command.env("TERM", kind),
+        _ => command,
+    })
+}
+
+/// Gives a command the standard input of this process.
+pub(in crate::cli) fn with_input(command: Command, tty: bool) -> Result<Command, Failure> {
+    // What is typed into a terminal is typed while the command runs, wherever it comes from.
+    let stdin = if tty { Stdin::Piped } else { stdin::of_this_process()? };
+    Ok(command.stdin(stdin))
+}
+
+/// Applies the options that `run` and `shell` share.
+pub(in crate::cli) fn shared(args: &Shared, mut command: Command) -> Result<Command, Failure> {
+    let unsupported = args.later.named();
+    let unsupported = unsupported.or((args.network == NetworkChoice::Private).then_some("--network private"));
+    if let Some(option) = unsupported {
+        return Err(Failure::refused(format!("{option} is not supported yet")));
+    }
     for (key, value) in &args.env {
         // As in podman: a variable that the host does not have is not set inside.
         let value = match value {
@@ -60,21 +91,21 @@ fn command(args: &Args) -> Result<Command, Failure> {
     if let Some(epoch) = args.epoch.map_or_else(source_date_epoch, |epoch| Ok(Some(epoch)))? {
         command = command.epoch(epoch);
     }
-    if args.interactive {
-        command = command.stdin(stdin::of_this_process()?);
+    for feature in &args.allow {
+        command = command.allow(match feature {
+            FeatureChoice::Userns => Feature::Userns,
+            FeatureChoice::IoUring => Feature::IoUring,
+            FeatureChoice::Keyring => Feature::Keyring,
+            FeatureChoice::Socketcall => Feature::Socketcall,
+        });
     }
     let network = if args.network == NetworkChoice::Host { Network::Host } else { Network::None };
-    let reuse = match args.reuse {
-        _ if args.fresh => Reuse::Never,
-        ReuseChoice::Auto => Reuse::Auto,
-        ReuseChoice::Always => Reuse::Always,
-        ReuseChoice::Never => Reuse::Never,
-    };
+    let mounts = [&args.mount, &args.volume, &args.tmpfs, &args.secret];
+    let mounts = mounts.into_iter().flatten().flatten();
+    let command = mounts.fold(command, |command, mount| command.mount((**mount).clone()));
     let command = args.copy.iter().fold(command, |command, pair| command.copy(&pair.source, &pair.dest));
     Ok(command
         .network(network)
-        .reuse(reuse)
-        .disposable(args.disposable)
         .read_only(args.read_only)
         .keep_env(args.keep_env)
         .keep_workdir(args.keep_workdir))

@@ -5,7 +5,7 @@ use std::io::{self, Read as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 
-use treebox::Stdin;
+use treebox::{Stdin, Terminal};
 
 use crate::cli::exit::Failure;
 
@@ -36,9 +36,13 @@ pub(super) fn of_this_process() -> Result<Stdin, Failure> {
 
 /// Copies standard input to the command until one of them ends. The thread may outlive the command, blocked in a read: it
 /// ends with the process.
-pub(super) fn copy_to(mut end: File) {
+pub(super) fn copy_to(mut end: File, terminal: Option<Terminal>) {
     std::thread::spawn(move || {
-        // A command that has closed its input wants no more; that is no failure of the run.
-        let _ = io::copy(&mut io::stdin().lock(), &mut end);
+        // A command that has closed its input wants no more; that is no failure of the run. What stands in the buffer of this
+        // process's standard input is none: nothing else reads it.
+        let copied = io::copy(&mut io::stdin().lock(), &mut end);
+        if let (Ok(_), Some(terminal)) = (copied, terminal) {
+            terminal.end_input();
+        }
     });
 }

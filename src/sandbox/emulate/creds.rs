@@ -194,18 +194,17 @@ pub(super) struct Known {
     numbers: HashMap<Creds, u64>,
 }
 
-impl Known {
-    /// With the set that the payload begins with, whose number is [`first`].
-    pub(super) fn new(uid: u32, gid: u32, groups: &[u32]) -> Self {
-        let mut known = Self { sets: Vec::new(), numbers: HashMap::new() };
-        if first(uid, gid) != 0 {
-            known.number(&Creds::default());
-        }
-        known.number(&Creds::of(uid, gid, groups));
-        known
+impl Default for Known {
+    /// With plain root, which is every process without a mark.
+    fn default() -> Self {
+        let root = Creds::default();
+        Self { numbers: HashMap::from([(root.clone(), 0)]), sets: vec![root] }
     }
+}
 
-    fn number(&mut self, creds: &Creds) -> u64 {
+impl Known {
+    /// The number of a set.
+    pub(super) fn number(&mut self, creds: &Creds) -> u64 {
         if let Some(number) = self.numbers.get(creds) {
             return *number;
         }
@@ -232,11 +231,6 @@ impl Known {
         limit(tid, Some(libc::rlimit64 { rlim_cur: hard.saturating_sub(number), rlim_max: hard }))?;
         Ok(value)
     }
-}
-
-/// The number of the first payload's credentials: 0 is the set that every process without a mark has.
-pub(crate) fn first(uid: u32, gid: u32) -> u64 {
-    u64::from(uid != 0 || gid != 0)
 }
 
 /// The program that a thread runs; `None` when it cannot be told.
@@ -332,11 +326,9 @@ mod tests {
 
     #[test]
     fn a_set_has_one_number() {
-        let mut known = Known::new(0, 0, &[1]);
-        assert_eq!(known.number(&Creds::of(0, 0, &[1])), 0);
+        let mut known = Known::default();
+        assert_eq!(known.number(&Creds::of(0, 0, &[])), 0);
         assert_eq!(known.number(&Creds::of(5, 5, &[])), 1);
         assert_eq!(known.number(&Creds::of(5, 5, &[])), 1);
-        let known = Known::new(5, 5, &[]);
-        assert_eq!((known.sets[0].clone(), known.sets[1].clone()), (Creds::default(), Creds::of(5, 5, &[])));
     }
 }

@@ -37,7 +37,7 @@ use super::seccomp::Abi;
 use calls::Call;
 pub(crate) use calls::filter;
 use creds::{Creds, Known};
-pub(crate) use creds::{first, mark_self};
+pub(crate) use creds::mark_self;
 use notify::{Answer, Listener, Question};
 use records::Origin;
 pub use records::{Device, Owned, Recorded, Records};
@@ -48,6 +48,8 @@ use target::{Stop, Target};
 pub struct Emulation {
     /// Every file that is not 0:0, or not what it is on disk.
     pub owned: Vec<Owned>,
+    /// The number of who the payload believes to be; [`Emulator::admit`] sets it.
+    pub identity: u64,
 }
 
 /// The supervisor of one sandbox.
@@ -122,7 +124,7 @@ impl Emulator {
             listeners: Vec::new(),
             origin: Origin::new(upper),
             records: Records::new(&emulation.owned),
-            known: Known::new(plan.uid, plan.gid, &plan.groups),
+            known: Known::default(),
             roots_differ: false,
             gives_group: emulation.owned.iter().any(|one| one.gives_group),
         }))
@@ -138,26 +140,37 @@ impl Emulator {
         self.records
     }
 
-    /// Waits for two descriptors as [`wait_readable`](super::wait_readable) does, and answers calls meanwhile.
-    pub fn wait_readable(&mut self, first: BorrowedFd<'_>, second: BorrowedFd<'_>) -> [bool; 2] {
-        loop {
-            let listeners = self.listeners.iter().map(AsFd::as_fd);
-            let event = |fd: BorrowedFd<'_>| libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-            let mut events: Vec<libc::pollfd> = [first, second].into_iter().chain(listeners).map(event).collect();
-            super::sys::poll(&mut events);
-            for (at, event) in events[2..].iter().enumerate() {
-                if event.revents & libc::POLLIN != 0 {
-                    self.serve(at);
-                }
-            }
-            // The last process with that filter is gone.
-            let mut ended = events[2..].iter().map(|event| event.revents & libc::POLLIN == 0 && event.revents != 0);
-            self.listeners.retain(|_| !ended.next().unwrap_or(false));
-            let ready = [events[0].revents != 0, events[1].revents != 0];
-            if ready != [false; 2] {
-                return ready;
+    /// Makes a plan's payload believe to be who the plan says. Done before the payload is started.
+    pub fn admit(&mut self, plan: &mut Plan) {
+        let number = self.known.number(&Creds::of(plan.uid, plan.gid, &plan.groups));
+        if let Some(emulation) = &mut plan.emulation {
+            emulation.identity = number;
+        }
+    }
+
+    /// The descriptors that become readable when a call waits for an answer.
+    pub fn listeners(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.listeners.iter().map(AsFd::as_fd)
+    }
+
+    /// Answers a call on each listener that has one; lets go of those whose last process is gone. Never waits.
+    pub fn serve_all(&mut self) {
+        let event = |listener: &Listener| libc::pollfd {
+            fd: listener.as_fd().as_raw_fd(),
+            events: libc::POLLIN,
+            revents: 0,
+        };
+        let mut events: Vec<libc::pollfd> = self.listeners.iter().map(event).collect();
+        super::sys::poll_now(&mut events);
+        for (at, event) in events.iter().enumerate() {
+            if event.revents & libc::POLLIN != 0 {
+                self.serve(at);
             }
         }
+        let mut events = events.into_iter();
+        // A hang-up with nothing to read.
+        let alive = |event: libc::pollfd| event.revents == 0 || event.revents & libc::POLLIN != 0;
+        self.listeners.retain(|_| events.next().is_none_or(alive));
     }
 
     /// Answers one call.

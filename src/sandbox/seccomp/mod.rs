@@ -8,5 +8,8 @@
 //! (Linux ≥ 5.11).
 
 mod bpf;
+mod deny;
 
 pub(crate) use bpf::{Abi, Filter, Rule, Test, Verdict};
+pub(crate) use deny::seal;
+pub use deny::{Denial, Feature, denials};

@@ -1,7 +1,7 @@
 //! Reading what a run left in its upper directory.
 //!
 //! The cost follows the upper directory, never the image. Each regular file is hashed once; new bytes are taken into the store by a
-//! hard link, so the upper directory can become a layer without a copy.
+//! hard link, so the upper directory can become a layer without a copy. While the bytes are at hand, secrets are looked for in them.
 
 use std::fs::File;
 use std::io::Read;
@@ -17,6 +17,7 @@ use super::inode::{Dir, dress, is_whiteout, kind_of, mtime_of, read_meta};
 use crate::disk::DiskError;
 use crate::object::{BlobHasher, BlobId, Meta};
 use crate::store::Layout;
+use crate::worktree::leak::{Leak, LeakPart, Needles, Search};
 
 /// Below this many bytes in all, hashing on one thread is over before another has started.
 const PARALLEL_FROM_BYTES: u64 = 4 * 1024 * 1024;
@@ -31,6 +32,8 @@ pub struct CaptureOptions {
     pub objects: PathBuf,
     /// Where new blobs are put, each under its name, until the batch is committed.
     pub scratch: PathBuf,
+    /// Secrets that must not be in what is captured.
+    pub secrets: Needles,
 }
 
 /// One entry of an upper directory; parents come before what is in them, the root first with an empty path.
@@ -109,22 +112,70 @@ struct FoundFile {
     stat: Stat,
 }
 
+/// What one capture gave.
+#[derive(Debug, Default)]
+pub struct Capture {
+    /// The entries of the upper directory.
+    pub entries: Vec<Captured>,
+    /// The secrets found in them.
+    pub leaks: Vec<Leak>,
+}
+
+/// A file's hash.
+struct Hashed {
+    blob: BlobId,
+    size: u64,
+    /// The secret in its bytes.
+    secret: Option<usize>,
+}
+
 /// Reads an upper directory and puts bytes that the store lacks into the scratch directory.
-pub fn capture(options: &CaptureOptions, record_of: RecordOf<'_>) -> Result<Vec<Captured>, LayerError> {
+pub fn capture(options: &CaptureOptions, record_of: RecordOf<'_>) -> Result<Capture, LayerError> {
     let mut entries = Vec::new();
     let mut files = Vec::new();
     let root = Dir::open(&options.upper)?;
     walk(&root, &mut Vec::new(), &mut entries, &mut files, record_of)?;
     let hashes = hash_all(options, &entries, &files)?;
+    let mut leaks = leaks_beside_content(&options.secrets, &entries);
     let objects = Dir::open(&options.objects)?;
     let scratch = Dir::open(&options.scratch)?;
-    for (file, (blob, size)) in files.iter().zip(hashes) {
+    for (file, Hashed { blob, size, secret }) in files.iter().zip(hashes) {
         let path = entries[file.entry].path.clone();
+        leaks.extend(secret.map(|secret| Leak { secret, part: LeakPart::Content, path: path.clone() }));
         let placed = adopt(options, &objects, &scratch, &path, &file.stat, blob, &entries[file.entry].meta)?;
         let inode = (file.stat.st_nlink > 1).then_some(file.stat.st_ino);
         entries[file.entry].node = CapturedNode::File { blob, size, inode, placed };
     }
-    Ok(entries)
+    Ok(Capture { entries, leaks })
+}
+
+/// The secrets in names, targets of links, and attributes.
+fn leaks_beside_content(secrets: &Needles, entries: &[Captured]) -> Vec<Leak> {
+    if secrets.is_empty() {
+        return Vec::new();
+    }
+    let mut leaks = Vec::new();
+    for entry in entries {
+        let name = entry.path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+        let target = match &entry.node {
+            CapturedNode::Symlink { target } => secrets.find(target),
+            _ => None,
+        };
+        let attribute = entry
+            .meta
+            .xattrs
+            .iter()
+            .find_map(|xattr| secrets.find(&xattr.value).or_else(|| secrets.find(&xattr.name)));
+        let found = [
+            (LeakPart::Name, secrets.find(name)),
+            (LeakPart::Target, target),
+            (LeakPart::Attribute, attribute),
+        ];
+        leaks.extend(found.into_iter().filter_map(|(part, secret)| {
+            secret.map(|secret| Leak { secret, part, path: entry.path.clone() })
+        }));
+    }
+    leaks
 }
 
 fn walk(
@@ -197,27 +248,28 @@ fn hash_all(
     options: &CaptureOptions,
     entries: &[Captured],
     files: &[FoundFile],
-) -> Result<Vec<(BlobId, u64)>, LayerError> {
+) -> Result<Vec<Hashed>, LayerError> {
     let bytes: u64 = files.iter().map(|file| u64::try_from(file.stat.st_size).unwrap_or(0)).sum();
-    let hash = |file: &FoundFile, buffer: &mut [u8]| {
-        hash_file(options, &entries[file.entry].path, &file.stat, buffer)
+    let hash = |file: &FoundFile, buffer: &mut [u8], search: &mut Search<'_>| {
+        search.restart();
+        hash_file(options, &entries[file.entry].path, &file.stat, buffer, search)
     };
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8);
     if threads == 1 || files.len() < 2 || bytes < PARALLEL_FROM_BYTES {
-        let mut buffer = vec![0; READ_BUFFER_BYTES];
-        return files.iter().map(|file| hash(file, &mut buffer)).collect();
+        let (mut buffer, mut search) = (vec![0; READ_BUFFER_BYTES], options.secrets.search());
+        return files.iter().map(|file| hash(file, &mut buffer, &mut search)).collect();
     }
     let next = AtomicUsize::new(0);
     let work = || {
-        let mut buffer = vec![0; READ_BUFFER_BYTES];
+        let (mut buffer, mut search) = (vec![0; READ_BUFFER_BYTES], options.secrets.search());
         let mut done = Vec::new();
         loop {
             let at = next.fetch_add(1, Ordering::Relaxed);
             let Some(file) = files.get(at) else { return Ok(done) };
-            done.push((at, hash(file, &mut buffer)?));
+            done.push((at, hash(file, &mut buffer, &mut search)?));
         }
     };
-    let mut all: Vec<(usize, (BlobId, u64))> = Vec::with_capacity(files.len());
+    let mut all: Vec<(usize, Hashed)> = Vec::with_capacity(files.len());
     std::thread::scope(|scope| {
         let handles: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
         for handle in handles {
@@ -235,24 +287,26 @@ fn hash_file(
     path: &[u8],
     stat: &Stat,
     buffer: &mut [u8],
-) -> Result<(BlobId, u64), LayerError> {
+    search: &mut Search<'_>,
+) -> Result<Hashed, LayerError> {
     let (dir, name) = open_parent(&options.upper, path)?;
     let mut file: File = dir.open_file(name)?;
     let mut hasher = BlobHasher::new();
-    let mut size = 0;
+    let (mut size, mut secret) = (0, None);
     loop {
         let count = file.read(buffer).map_err(|error| DiskError::new("read", dir.join(name), error))?;
         if count == 0 {
             break;
         }
         hasher.update(&buffer[..count]);
+        secret = secret.or_else(|| search.feed(&buffer[..count]));
         size += count as u64;
     }
     let after = dir.stat(name)?;
     if after.st_size as u64 != size || mtime_of(&after) != mtime_of(stat) {
         return Err(LayerError::Changed(dir.join(name)));
     }
-    Ok((hasher.finish(), size))
+    Ok(Hashed { blob: hasher.finish(), size, secret })
 }
 
 /// Puts a file's bytes into the scratch directory unless the store has them; whether it did.

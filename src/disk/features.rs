@@ -1,0 +1,143 @@
+//! What the file system below a directory can do, found out by doing it.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::Path;
+
+use rustix::fs::XattrFlags;
+
+use super::error::{Context, DiskError};
+
+/// What a file system can do for a store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Features {
+    /// Its name, as mount(8) has it; a number for one that is not known here.
+    pub kind: String,
+    /// Files may have several names.
+    pub hard_links: bool,
+    /// Files and directories hold `user.` attributes.
+    pub user_xattrs: bool,
+    /// Directory listings tell kinds (d_type), which overlayfs needs of an upper directory.
+    pub listed_kinds: bool,
+    /// Names that differ in case alone are two names.
+    pub case_sensitive: bool,
+    /// A file can share its blocks with a copy (FICLONE).
+    pub reflinks: bool,
+    /// Times are kept to the nanosecond, and before 1970.
+    pub exact_times: bool,
+    /// Bytes that its user may still write.
+    pub free_bytes: u64,
+    /// Inodes that may still be made; `None` where they are made as needed.
+    pub free_inodes: Option<u64>,
+}
+
+impl Features {
+    /// Its files lie on another machine: locks and shared memory cannot be relied on.
+    pub fn is_remote(&self) -> bool {
+        ["nfs", "cifs", "smb2", "9p", "ceph", "afs", "coda"].contains(&self.kind.as_str())
+    }
+}
+
+/// Names of file systems by the number that statfs(2) gives (linux/magic.h).
+const KINDS: &[(u32, &str)] = &[
+    (0xEF53, "ext4"),
+    (0x5846_5342, "xfs"),
+    (0x9123_683E, "btrfs"),
+    (0x0102_1994, "tmpfs"),
+    (0x8584_58F6, "ramfs"),
+    (0x794C_7630, "overlay"),
+    (0xF2F5_2010, "f2fs"),
+    (0xCA45_1A4E, "bcachefs"),
+    (0x2FC1_2FC1, "zfs"),
+    (0x6969, "nfs"),
+    (0xFF53_4D42, "cifs"),
+    (0xFE53_4D42, "smb2"),
+    (0x0102_1997, "9p"),
+    (0x00C3_6400, "ceph"),
+    (0x5346_414F, "afs"),
+    (0x7375_7245, "coda"),
+    (0x6573_5546, "fuse"),
+    (0x4D44, "vfat"),
+    (0x2011_BAB0, "exfat"),
+    (0x5346_544E, "ntfs"),
+    (0xF15F, "ecryptfs"),
+];
+
+/// Tries everything in an empty directory, which is left empty.
+pub fn features(scratch: &Path) -> Result<Features, DiskError> {
+    let stat = rustix::fs::statfs(scratch).context("look at the file system of", scratch)?;
+    let number = stat.f_type as u32;
+    let known = KINDS.iter().find(|(magic, _)| *magic == number);
+    let kind = known.map_or_else(|| format!("{number:#x}"), |(_, name)| (*name).to_owned());
+
+    let file = scratch.join("feature-probe");
+    let mut made = File::create_new(&file).context("create", &file)?;
+    made.write_all(b"treebox").context("write", &file)?;
+    let (link, other_case) = (scratch.join("feature-link"), scratch.join("FEATURE-PROBE"));
+    let hard_links = fs::hard_link(&file, &link).is_ok();
+    let user_xattrs = rustix::fs::setxattr(&file, "user.treebox.probe", b"1", XattrFlags::empty()).is_ok()
+        && rustix::fs::setxattr(scratch, "user.treebox.probe", b"1", XattrFlags::empty()).is_ok();
+    // The attribute was the directory's only while it was asked about.
+    let _ = rustix::fs::removexattr(scratch, "user.treebox.probe");
+    let listed_kinds = lists_kinds(scratch)?;
+    let case_sensitive = fs::symlink_metadata(&other_case).is_err();
+    let copy = scratch.join("feature-copy");
+    let reflinks = File::create_new(&copy).is_ok_and(|copy| rustix::fs::ioctl_ficlone(&copy, &made).is_ok());
+    let exact_times = keeps_times(&made);
+    for path in [&link, &copy, &file] {
+        if fs::symlink_metadata(path).is_ok() {
+            fs::remove_file(path).context("remove", path)?;
+        }
+    }
+    Ok(Features {
+        kind,
+        hard_links,
+        user_xattrs,
+        listed_kinds,
+        case_sensitive,
+        reflinks,
+        exact_times,
+        free_bytes: (stat.f_bavail as u64).saturating_mul(u64::try_from(stat.f_bsize).unwrap_or(0)),
+        free_inodes: (stat.f_files > 0).then_some(stat.f_ffree as u64),
+    })
+}
+
+fn lists_kinds(dir: &Path) -> Result<bool, DiskError> {
+    let fd = File::open(dir).context("open directory", dir)?;
+    let entries = rustix::fs::Dir::read_from(&fd).context("list", dir)?;
+    let mut kinds = entries.filter_map(Result::ok).map(|entry| entry.file_type());
+    Ok(kinds.all(|kind| kind != rustix::fs::FileType::Unknown))
+}
+
+fn keeps_times(file: &File) -> bool {
+    let wanted = rustix::fs::Timespec { tv_sec: -5, tv_nsec: 123_456_789 };
+    let times = rustix::fs::Timestamps { last_access: wanted, last_modification: wanted };
+    let set = rustix::fs::futimens(file, &times);
+    let got = rustix::fs::fstat(file);
+    set.is_ok()
+        && got.is_ok_and(|stat| stat.st_mtime == wanted.tv_sec && stat.st_mtime_nsec as i64 == wanted.tv_nsec)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_probe_leaves_nothing_and_knows_what_it_stands_on() {
+        let scratch = tempfile::tempdir().unwrap();
+        let found = features(scratch.path()).unwrap();
+        assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 0);
+        assert!(found.hard_links && found.case_sensitive && found.free_bytes > 0, "{found:?}");
+        let again = features(Path::new("/proc/self/no/such/dir"));
+        assert!(again.is_err());
+    }
+
+    #[test]
+    fn memory_is_told_from_disk() {
+        let Ok(scratch) = tempfile::tempdir_in("/dev/shm") else {
+            panic!("/dev/shm cannot be written to: this test needs a tmpfs");
+        };
+        let found = features(scratch.path()).unwrap();
+        assert_eq!((found.kind.as_str(), found.is_remote(), found.reflinks), ("tmpfs", false, false));
+    }
+}

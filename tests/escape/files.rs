@@ -1,0 +1,156 @@
+//! Files and mounts: /proc, /sys, /dev, descriptors, paths of the host.
+
+use super::libc::{EACCES, ENOENT, ENXIO, EPERM, EROFS};
+use super::*;
+
+#[test]
+fn settings_of_the_kernel_are_not_written() {
+    refused(&[
+        // CVE-2025-31133, CVE-2025-52881: a writable core_pattern is a command that the host runs.
+        ("open-to-write /proc/sys/kernel/core_pattern", of_the_host("/proc/sys/kernel/core_pattern")),
+        ("chmod /proc/sys/kernel/core_pattern", EROFS),
+        ("open-to-write /proc/sys/kernel/hostname", of_the_host("/proc/sys/kernel/hostname")),
+        ("open-to-write /proc/sys/vm/drop_caches", of_the_host("/proc/sys/vm/drop_caches")),
+        // A setting of the sandbox's own namespace, so of its root.
+        ("open-to-write /proc/sys/net/ipv4/ip_forward", EROFS),
+        ("open-to-write /proc/sysrq-trigger", of_the_host("/proc/sysrq-trigger")),
+        ("mkdir /sys/escape", EROFS),
+        ("open-to-write /sys/power/state", of_the_host("/sys/power/state")),
+        ("open-to-write /sys/kernel/mm/ksm/run", of_the_host("/sys/kernel/mm/ksm/run")),
+    ]);
+}
+
+/// The answer for a file of the host's root: its mode holds everybody else off, and the mount real root.
+fn of_the_host(path: &str) -> i32 {
+    match fs_has(path) {
+        true if real_root() => EROFS,
+        true => EACCES,
+        false => ENOENT,
+    }
+}
+
+fn fs_has(path: &str) -> bool {
+    std::fs::exists(path).unwrap_or(false)
+}
+
+#[test]
+fn what_tells_about_the_host_is_covered() {
+    for path in ["/proc/keys", "/proc/timer_list", "/proc/kcore", "/proc/sched_debug", "/proc/interrupts"] {
+        if fs_has(path) {
+            assert_eq!(inside(&format!("read {path}")), "empty", "{path}");
+        }
+    }
+    assert_eq!(outside("read /proc/interrupts"), "ok");
+    for path in ["/proc/acpi", "/proc/scsi", "/proc/asound", "/sys/firmware", "/sys/devices/virtual/powercap"]
+    {
+        if fs_has(path) {
+            assert_eq!(inside(&format!("list {path}")), "0 entries", "{path}");
+            // The cover is nobody's to write on.
+            assert_eq!(inside(&format!("mkdir {path}/x")), EROFS.to_string(), "{path}");
+        }
+    }
+}
+
+#[test]
+fn with_the_hosts_network_the_hosts_sys_is_read_only_and_what_is_mounted_there_covered() {
+    let network = |command: Command| command.network(treebox::Network::Host);
+    let ksm = "/sys/kernel/mm/ksm/run";
+    refused_with(
+        network,
+        &[("mkdir /sys/escape", EROFS), (&format!("open-to-write {ksm}"), of_the_host(ksm))],
+    );
+    for path in ["/sys/fs/cgroup", "/sys/kernel/debug", "/sys/kernel/security", "/sys/fs/bpf"] {
+        if fs_has(path) {
+            let said = inside_with(network, &[&format!("list {path}"), &format!("mkdir {path}/escape")]);
+            assert_eq!(said, ["0 entries", &EROFS.to_string()], "{path}");
+        }
+    }
+}
+
+#[test]
+fn init_shows_nothing_of_the_host() {
+    refused(&[
+        ("read /proc/1/environ", EACCES),
+        ("read /proc/1/maps", EACCES),
+        ("read /proc/1/mem", EACCES),
+        ("open-to-write /proc/1/mem", EACCES),
+        // CVE-2019-5736: the runtime's own executable, overwritten through here.
+        ("link-of /proc/1/exe", EACCES),
+        ("open-to-write /proc/1/exe", EACCES),
+        ("link-of /proc/1/root", EACCES),
+        ("link-of /proc/1/cwd", EACCES),
+        ("link-of /proc/1/fd/0", EACCES),
+        ("link-of /proc/1/ns/user", EACCES),
+    ]);
+    let line = shared().base.run(&Command::shell("tr '\\0' ' ' < /proc/1/cmdline").disposable(true)).unwrap();
+    assert!(!String::from_utf8_lossy(&line.stdout).contains('/'), "{line:?}");
+}
+
+#[test]
+fn devices_are_neither_made_nor_changed_nor_there() {
+    refused(&[
+        // The first disk, the memory, and the null device by its number.
+        ("mknod /tmp/disk b 8 0", EPERM),
+        ("mknod /tmp/mem c 1 1", EPERM),
+        ("mknod /dev/mem c 1 1", EPERM),
+        // The devices are the host's own inodes: real root inside could take them from everybody.
+        ("chmod /dev/null", EROFS),
+        ("chmod /dev/urandom", EROFS),
+        // CVE-2025-31133: what covers a file is /dev/null itself.
+        ("chmod /proc/keys", EROFS),
+        // No terminal controls the payload.
+        ("open-to-write /dev/tty", ENXIO),
+        ("open-to-write /dev/mem", ENOENT),
+        ("open-to-write /dev/kmsg", ENOENT),
+        ("open-to-write /dev/sda", ENOENT),
+        ("open-to-write /dev/vda", ENOENT),
+        ("open-to-write /dev/kvm", ENOENT),
+        ("open-to-write /dev/fuse", ENOENT),
+        ("open-to-write /dev/net/tun", ENOENT),
+        ("open-to-write /dev/console", ENOENT),
+        ("open-to-write /dev/vsock", ENOENT),
+    ]);
+    let null = nix::sys::stat::stat("/dev/null").unwrap();
+    assert_eq!(null.st_mode & 0o777, 0o666, "the host's /dev/null was changed");
+    assert_eq!(inside("open-to-write /dev/null"), "ok");
+}
+
+#[test]
+fn no_descriptor_leads_out() {
+    assert_eq!(inside("open-descriptors"), "none");
+    // CVE-2024-21626: a working directory that is a descriptor which the runtime forgot to close.
+    for number in 3..40 {
+        let command = Command::new("pwd").workdir(format!("/proc/self/fd/{number}")).disposable(true);
+        let outcome = shared().base.run(&command);
+        assert!(outcome.is_err(), "a working directory at descriptor {number}: {outcome:?}");
+    }
+}
+
+#[test]
+fn paths_of_the_host_lead_nowhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let secret = dir.path().join("secret");
+    std::fs::write(&secret, "host").unwrap();
+    let path = secret.to_str().unwrap();
+    let store = shared().dir.path().join("store/format");
+    let script = format!("link-of /proc/self/root{path}");
+    refused(&[
+        (&format!("read {path}"), ENOENT),
+        (&format!("walk-up {path}"), ENOENT),
+        (&script, ENOENT),
+        // The store itself, whose path the payload may know.
+        (&format!("read {}", store.display()), ENOENT),
+    ]);
+    assert_eq!(outside(&format!("read {path}")), "ok");
+    // A chroot left by its old hole ends at the sandbox's own root.
+    assert_eq!(inside("leave-chroot"), "still inside");
+}
+
+#[test]
+fn files_in_shared_memory_are_its_own() {
+    let name = format!("/dev/shm/treebox-escape-{}", std::process::id());
+    std::fs::write(&name, "host").unwrap();
+    let said = inside(&format!("read {name}"));
+    std::fs::remove_file(&name).unwrap();
+    assert_eq!(said, ENOENT.to_string());
+}
