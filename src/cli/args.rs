@@ -41,13 +41,7 @@ pub(super) struct Global {
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto", help_heading = "Global options")]
     pub(super) color: When,
     /// Which ids commands have: auto takes the first of mapped, recorded and plain that works
-    #[arg(
-        long,
-        global = true,
-        value_name = "KIND",
-        default_value = "auto",
-        help_heading = "Global options"
-    )]
+    #[arg(long, global = true, value_name = "KIND", default_value = "auto", help_heading = "Global options")]
     pub(super) identity: IdentityKind,
 }
 

@@ -42,8 +42,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use treebox::{EngineOptions, IdentityChoice};
 use treebox::blocking::Engine;
+use treebox::{EngineOptions, IdentityChoice};
 
 use args::{Cli, Global, IdentityKind, Verb};
 use exit::{Exit, Failure};

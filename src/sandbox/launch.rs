@@ -265,7 +265,13 @@ impl Sandbox {
         // Who has come so far as to have a pid is a child to collect, whatever happened to it then.
         let joined = pid.and_then(rustix::process::Pid::from_raw).map(|pid| {
             let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty());
-            pidfd.map(|pidfd| Joined { pid: pid.as_raw_nonzero().get(), pidfd, gone: false, terminal, listener })
+            pidfd.map(|pidfd| Joined {
+                pid: pid.as_raw_nonzero().get(),
+                pidfd,
+                gone: false,
+                terminal,
+                listener,
+            })
         });
         let joined = joined
             .transpose()

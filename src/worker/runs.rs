@@ -115,7 +115,9 @@ impl Runs {
                 let launched = self.launch(&mut plan, launch_idle);
                 self.started(host, run, launched)?;
             }
-            Request::Join { run, within, mut plan } => self.join(host, run, within, &mut plan, three(fds)?)?,
+            Request::Join { run, within, mut plan } => {
+                self.join(host, run, within, &mut plan, three(fds)?)?
+            }
             // What is meant for a run that has ended meanwhile hits nobody.
             Request::Signal { run, signal } => {
                 self.of(run, |sandbox| sandbox.signal(signal), |joined| joined.signal(signal));

@@ -5,6 +5,7 @@ mod copying;
 mod history;
 mod memory;
 mod reading;
+mod recorded;
 mod refs;
 mod restricted;
 mod run;

@@ -8,7 +8,9 @@ use crate::sandbox::seccomp::{Abi, Filter, Rule, Test, Verdict};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Call {
     /// chown and lchown: path, uid, gid.
-    Chown { follow: bool },
+    Chown {
+        follow: bool,
+    },
     Fchown,
     Fchownat,
     Mknod,
@@ -32,7 +34,9 @@ pub(crate) enum Call {
     GetResgid,
     GetGroups,
     /// stat and lstat: path, buffer.
-    Stat { follow: bool },
+    Stat {
+        follow: bool,
+    },
     Fstat,
     Fstatat,
     Statx,

@@ -252,8 +252,7 @@ fn limit(tid: u32, new: Option<libc::rlimit64>) -> Result<libc::rlimit64, Errno>
     let mut old = libc::rlimit64 { rlim_cur: 0, rlim_max: 0 };
     let new = new.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
     // SAFETY: both structures live across the call; a null one is passed over.
-    let done =
-        unsafe { libc::syscall(libc::SYS_prlimit64, tid, libc::RLIMIT_RTTIME, new, &raw mut old) };
+    let done = unsafe { libc::syscall(libc::SYS_prlimit64, tid, libc::RLIMIT_RTTIME, new, &raw mut old) };
     if done < 0 {
         let errno = std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::ESRCH);
         return Err(Errno::from_raw_os_error(errno));

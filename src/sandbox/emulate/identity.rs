@@ -24,7 +24,8 @@ impl Emulator {
     /// getresuid(2) and getresgid(2).
     pub(super) fn three_ids(&self, ask: &Ask<'_>, call: Call) -> Result<Answer, Stop> {
         let creds = self.creds(ask);
-        let Ids { real, effective, saved, .. } = if call == Call::GetResuid { creds.uids } else { creds.gids };
+        let Ids { real, effective, saved, .. } =
+            if call == Call::GetResuid { creds.uids } else { creds.gids };
         for (at, id) in [real, effective, saved].into_iter().enumerate() {
             ask.target.write(ask.arg(at), &id.to_ne_bytes())?;
         }

@@ -130,12 +130,7 @@ impl Emulator {
         Ok(Answer::Descriptor { fd, close_on_exec: flags.contains(OFlags::CLOEXEC) })
     }
 
-    pub(super) fn mkdir(
-        &mut self,
-        ask: &Ask<'_>,
-        dirfd: Option<usize>,
-        path: usize,
-    ) -> Result<Answer, Stop> {
+    pub(super) fn mkdir(&mut self, ask: &Ask<'_>, dirfd: Option<usize>, path: usize) -> Result<Answer, Stop> {
         if self.makes_plain(ask) {
             return Err(Stop::Continue);
         }
@@ -169,12 +164,7 @@ impl Emulator {
         Ok(Answer::Value(0))
     }
 
-    pub(super) fn mknod(
-        &mut self,
-        ask: &Ask<'_>,
-        dirfd: Option<usize>,
-        path: usize,
-    ) -> Result<Answer, Stop> {
+    pub(super) fn mknod(&mut self, ask: &Ask<'_>, dirfd: Option<usize>, path: usize) -> Result<Answer, Stop> {
         let (mode, number) = (ask.word(path + 1), ask.word(path + 2));
         let device = match mode & libc::S_IFMT {
             libc::S_IFCHR => Some(true),

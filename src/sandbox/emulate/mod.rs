@@ -36,8 +36,8 @@ use super::plan::{Plan, Rootfs};
 use super::seccomp::Abi;
 use calls::Call;
 pub(crate) use calls::filter;
-use creds::{Creds, Known};
 pub(crate) use creds::mark_self;
+use creds::{Creds, Known};
 use notify::{Answer, Listener, Question};
 use records::Origin;
 pub use records::{Device, Owned, Recorded, Records};
@@ -250,5 +250,4 @@ impl Emulator {
     fn creds(&self, ask: &Ask<'_>) -> &Creds {
         self.known.of(ask.target.tid)
     }
-
 }

@@ -49,7 +49,8 @@ impl Listener {
     pub(super) fn new(fd: OwnedFd) -> Self {
         let listener = Self { fd };
         // The one that waits runs next, on the same processor (Linux ≥ 6.6); an older kernel refuses, and is slower.
-        let _ = listener.ioctl(libc::SECCOMP_IOCTL_NOTIF_SET_FLAGS as u64, std::ptr::without_provenance_mut(1));
+        let _ =
+            listener.ioctl(libc::SECCOMP_IOCTL_NOTIF_SET_FLAGS as u64, std::ptr::without_provenance_mut(1));
         listener
     }
 

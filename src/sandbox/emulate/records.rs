@@ -290,9 +290,8 @@ pub(super) fn statx(dir: BorrowedFd<'_>, name: &[u8], mask: u32) -> Result<libc:
     let mut stat: libc::statx = unsafe { std::mem::zeroed() };
     let flags = libc::AT_EMPTY_PATH | libc::AT_SYMLINK_NOFOLLOW;
     // SAFETY: the name is zero-terminated, and name and buffer outlive the call.
-    let done = unsafe {
-        libc::syscall(libc::SYS_statx, dir.as_raw_fd(), name.as_ptr(), flags, mask, &raw mut stat)
-    };
+    let done =
+        unsafe { libc::syscall(libc::SYS_statx, dir.as_raw_fd(), name.as_ptr(), flags, mask, &raw mut stat) };
     if done == 0 { Ok(stat) } else { Err(last_errno()) }
 }
 

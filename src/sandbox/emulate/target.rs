@@ -79,7 +79,13 @@ impl<'r> Target<'r> {
         }
     }
 
-    fn transfer(self, call: libc::c_long, address: u64, local: *mut u8, length: usize) -> Result<usize, Stop> {
+    fn transfer(
+        self,
+        call: libc::c_long,
+        address: u64,
+        local: *mut u8,
+        length: usize,
+    ) -> Result<usize, Stop> {
         if length == 0 {
             return Ok(0);
         }

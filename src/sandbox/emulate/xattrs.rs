@@ -147,6 +147,8 @@ mod tests {
     #[test]
     fn only_what_the_kernel_refuses_is_kept_here() {
         assert!(is_ours(b"security.selinux") && is_ours(b"trusted.x"));
-        assert!(!is_ours(b"security.capability") && !is_ours(b"user.x") && !is_ours(b"system.posix_acl_access"));
+        assert!(
+            !is_ours(b"security.capability") && !is_ours(b"user.x") && !is_ours(b"system.posix_acl_access")
+        );
     }
 }

@@ -131,7 +131,9 @@ impl LayerBuilder {
                     .map_err(|errno| dir.error("create symlink", name, errno))?;
                 self.dress(&dir, name, &entry.path, FileType::Symlink, &entry.meta)?;
             }
-            LayerNode::Device if self.options.stand_ins => self.special(&dir, name, entry, FileType::Socket)?,
+            LayerNode::Device if self.options.stand_ins => {
+                self.special(&dir, name, entry, FileType::Socket)?
+            }
             LayerNode::Fifo | LayerNode::Socket => {
                 let kind = if entry.node == LayerNode::Fifo { FileType::Fifo } else { FileType::Socket };
                 self.special(&dir, name, entry, kind)?;
