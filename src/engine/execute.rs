@@ -19,8 +19,8 @@ use super::state::{Origin, State};
 use super::types::Sink;
 use crate::disk::Scratch;
 use crate::index::{MAX_INLINE_OUTPUT_BYTES, OutputRecord, Run, Usage};
-use crate::object::{self, Draft, Feature, StateId, TreeId};
-use crate::sandbox::{Plan, Rootfs, Upper};
+use crate::object::{self, Draft, Feature, RootMode, StateId, TreeId};
+use crate::sandbox::{Emulation, Plan, Rootfs, Upper};
 use crate::store::Batch;
 use crate::worker::{Session, SessionError};
 use crate::worktree::layer::{
@@ -149,7 +149,7 @@ impl Core {
     ) -> Result<Plan> {
         let dirs = run_dirs(scratch);
         let mut lowers = self.lower_paths(stack);
-        let options = self.build_options(self.worker()?.identity());
+        let options = self.build_options(self.worker()?.identity())?;
         let data_lower = options.redirects.then(|| options.objects.clone());
         self.make_upper(session, resolved, &dirs, options.clone())?;
         let stubs = self.with_hidden(&resolved.base, &mounts.stubs.layer)?;
@@ -168,6 +168,9 @@ impl Core {
         let mut plan = Plan::new(Rootfs::Overlay { lowers, data_lower, upper }, Vec::new());
         resolved.payload(&mut plan);
         plan.hostname.clone_from(&spec.hostname);
+        if let Some(emulation) = &mut plan.emulation {
+            emulation.owned = self.owned(&resolved.base)?;
+        }
         plan.mounts.clone_from(&mounts.plan);
         Ok(plan)
     }
@@ -204,6 +207,7 @@ impl Resolved {
         plan.groups.clone_from(&spec.groups);
         plan.umask = u32::from(spec.umask);
         plan.allow = spec.allow.iter().map(|feature| sandbox_feature(*feature)).collect();
+        plan.emulation = (spec.root_mode == RootMode::Recorded).then(Emulation::default);
     }
 }
 
@@ -378,7 +382,9 @@ impl Ground {
         }
         let mapped = mapped_ids(worker.identity());
         let forgiven = self.mounts.stubs.forgive(&mut captured, mapped > 1);
-        let mut applied = apply(&mut draft, &captured, IdRange { mapped }, self.resolved.spec.epoch)?;
+        let recorded = self.resolved.spec.root_mode == RootMode::Recorded;
+        let ids = IdRange { mapped, recorded };
+        let mut applied = apply(&mut draft, &captured, ids, self.resolved.spec.epoch)?;
         applied.upper_is_exact &= !forgiven;
         (*tree, _) = draft.finish(batch)?;
         Ok(applied)

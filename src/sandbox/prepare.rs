@@ -7,6 +7,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::emulate::{self, Owned};
 use super::idmap::IdMap;
 use super::plan::{MAX_HOSTNAME_BYTES, Mount, Network, Plan, Resource, Rlimit, Rootfs, Upper};
 use super::step::{OverlayLayers, Program, Step};
@@ -223,10 +224,13 @@ pub(crate) fn device_steps(tty_group: bool) -> Vec<Step> {
 /// The steps after the fork. Their order is that of what each still needs: limits and groups need privileges, the
 /// bounding set needs CAP_SETPCAP, the user id takes them all away.
 fn payload(plan: &Plan, map: &IdMap, steps: &mut Vec<Step>) -> Result<(), PlanError> {
+    let emulated = plan.emulation.is_some();
+    // The one id there is, whoever the payload believes to be.
+    let (uid, gid) = if emulated { (0, 0) } else { (plan.uid, plan.gid) };
     if let Some(size) = plan.terminal {
-        steps.push(Step::Terminal { size, owner: plan.uid });
+        steps.push(Step::Terminal { size, owner: uid });
     }
-    steps.push(Step::Streams { owner: plan.uid });
+    steps.push(Step::Streams { owner: uid });
     steps.push(Step::NewSession { tty: plan.terminal.is_some() });
     let named = |limit: &&Rlimit| plan.rlimits.iter().any(|named| named.resource == limit.resource);
     for Rlimit { resource, soft, hard } in DEFAULT_LIMITS.iter().copied().filter(|limit| !named(&limit)) {
@@ -241,16 +245,25 @@ fn payload(plan: &Plan, map: &IdMap, steps: &mut Vec<Step>) -> Result<(), PlanEr
     steps.push(Step::Umask(plan.umask & 0o777));
     steps.push(Step::WorkDir(c_string("the working directory", &plan.cwd)?));
     steps.push(Step::BoundCapabilities);
-    if map.setgroups {
+    if map.setgroups && !emulated {
         steps.push(Step::Groups(plan.groups.clone()));
     }
-    steps.extend([Step::Gid(plan.gid), Step::Uid(plan.uid)]);
+    steps.extend([Step::Gid(gid), Step::Uid(uid)]);
     steps.extend([Step::Capabilities { root: plan.uid == 0 }, Step::DefaultSignals]);
+    if let Some(emulation) = &plan.emulation {
+        // The very last: from here on the supervisor answers, and it begins when the program runs.
+        let lists = emulation.owned.iter().any(Owned::has_xattrs);
+        let filter = emulate::filter(lists).compile();
+        steps.push(Step::Emulate { filter, identity: emulation.identity });
+    }
     steps.push(Step::Exec(program(plan)?));
     Ok(())
 }
 
 fn check_ids(plan: &Plan, map: &IdMap) -> Result<(), PlanError> {
+    if plan.emulation.is_some() {
+        return Ok(());
+    }
     let unmapped = |kind: &str, id: u32| {
         PlanError::UnmappedId {
         kind: kind.to_owned(),

@@ -8,6 +8,7 @@ mod memory;
 mod mounts;
 mod network;
 mod reading;
+mod recorded;
 mod refs;
 mod restricted;
 mod run;
