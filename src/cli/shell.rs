@@ -41,6 +41,11 @@ pub(super) struct Args {
 
 pub(super) fn perform(args: Args, context: &mut Context) -> Result<Exit, Failure> {
     let tty = terminal::is_interactive();
+    if tty && context.out.json() {
+        return Err(Failure::Usage(
+            "--json would show nothing of the shell: use it with a script on standard input".to_owned(),
+        ));
+    }
     // First of all, so that every thread of the engine leaves the signals alone.
     let signals = Signals::watch(tty);
     let engine = context.engine_with(|options| options.prestart(tty))?;

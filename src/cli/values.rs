@@ -51,6 +51,12 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
     number.checked_mul(1 << shift).ok_or_else(wrong)
 }
 
+/// `2`, `1.5`, `.5`: how many processors.
+pub(super) fn processors(text: &str) -> Result<f64, String> {
+    let count = text.parse().ok().filter(|count: &f64| (0.01..=1_000_000.0).contains(count));
+    count.ok_or_else(|| format!("`{text}` is not a number of processors such as 2 or 0.5"))
+}
+
 /// What `--copy SRC:DEST` says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct CopyPair {
@@ -104,6 +110,16 @@ mod tests {
         }
         for bad in ["", "M", "-1", "1x", "1.5M", "99999999999999T"] {
             assert!(size(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn numbers_of_processors_are_read() {
+        for (text, count) in [("1", 1.0), ("1.5", 1.5), (".5", 0.5), ("0.01", 0.01)] {
+            assert_eq!(processors(text), Ok(count), "{text}");
+        }
+        for bad in ["", "0", "-1", "0.001", "inf", "NaN", "2x", "1e9"] {
+            assert!(processors(bad).is_err(), "{bad}");
         }
     }
 

@@ -141,6 +141,7 @@ impl Child {
             stderr: stderr.bytes,
             duration: exit.duration,
             resources: resources(&exit),
+            exceeded: exit.exceeded,
         })
     }
 }

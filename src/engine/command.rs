@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::limits::Limits;
 use super::mounts::Mount;
 use crate::object::{Feature, Network, Program};
 use crate::sandbox::TerminalSize;
@@ -65,6 +66,7 @@ pub struct Command {
     pub(super) disposable: bool,
     pub(super) timeout: Option<Duration>,
     pub(super) max_output_bytes: u64,
+    pub(super) limits: Limits,
     pub(super) terminal: Option<TerminalSize>,
     pub(super) allow: BTreeSet<Feature>,
 }
@@ -90,6 +92,7 @@ impl Command {
             disposable: false,
             timeout: None,
             max_output_bytes: DEFAULT_MAX_OUTPUT_BYTES,
+            limits: Limits::default(),
             terminal: None,
             allow: BTreeSet::new(),
         }
@@ -229,6 +232,11 @@ impl Command {
         self.disposable || self.reuse == Reuse::Never || !self.has_key()
     }
 
+    /// Whether it has a terminal whose input comes while it runs.
+    pub fn is_typed_to(&self) -> bool {
+        self.terminal.is_some() && self.stdin == Stdin::Piped
+    }
+
     /// Whether everything that it depends on is known beforehand.
     pub(super) fn has_key(&self) -> bool {
         self.stdin != Stdin::Piped && self.terminal.is_none()
@@ -243,6 +251,37 @@ impl Command {
     /// Kills everything that the command started when the time is up.
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.timeout = Some(limit);
+        self
+    }
+
+    /// Limits the memory of everything that runs in the sandbox together, in bytes; what goes over is killed.
+    ///
+    /// Where no cgroup can be had it is sampled; [`super::Outcome::limits`] tells.
+    pub fn memory(mut self, bytes: u64) -> Self {
+        self.limits.memory_bytes = Some(bytes);
+        self
+    }
+
+    /// Limits processor time to so many processors' worth, such as 1.5.
+    ///
+    /// Where no cgroup can be had it is a number of processors, rounded up. Precise to a thousandth.
+    pub fn cpus(mut self, count: f64) -> Self {
+        // The cast saturates, and gives 0 for what is no number; 0 is refused when it runs.
+        self.limits.cpu_milli = Some((count * 1000.0).round() as u64);
+        self
+    }
+
+    /// Limits how many processes and threads there may be at a time.
+    pub fn pids(mut self, count: u64) -> Self {
+        self.limits.pids = Some(count);
+        self
+    }
+
+    /// Limits what the run may add to the file system, in bytes on disk, and the length of any file it writes.
+    ///
+    /// A run that goes over is stopped with [`super::ErrorKind::OverLimit`], and nothing of it is kept.
+    pub fn disk(mut self, bytes: u64) -> Self {
+        self.limits.disk_bytes = Some(bytes);
         self
     }
 

@@ -42,6 +42,8 @@ pub enum ErrorKind {
     CommandNotFound,
     /// The command is there and cannot be executed: exit code 126.
     CommandNotExecutable,
+    /// A run wrote more than it might; nothing of it is kept.
+    OverLimit,
     /// The system refused something.
     System,
 }
@@ -68,6 +70,16 @@ pub enum Error {
     /// What was asked for is not supported.
     #[error("{0}")]
     Unsupported(String),
+    /// A run wrote more than it might.
+    #[error(
+        "the command wrote {written_bytes} bytes and its limit is {limit_bytes}: it was stopped, and nothing of it is kept"
+    )]
+    OverDisk {
+        /// The limit.
+        limit_bytes: u64,
+        /// What was found on disk, or the length of its longest file.
+        written_bytes: u64,
+    },
     /// A path is not in a state.
     #[error(transparent)]
     Lookup(#[from] LookupError),
@@ -153,6 +165,7 @@ impl Error {
             Self::Conflict(_) => ErrorKind::Conflict,
             Self::Invalid(_) => ErrorKind::InvalidInput,
             Self::Unsupported(_) => ErrorKind::Unsupported,
+            Self::OverDisk { .. } => ErrorKind::OverLimit,
             Self::Lookup(LookupError::Source(_)) | Self::Source(_) => ErrorKind::Damaged,
             Self::Lookup(_) => ErrorKind::NotFound,
             Self::Format(_) => ErrorKind::Store,

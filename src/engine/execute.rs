@@ -1,8 +1,6 @@
 //! One execution: from layers and a plan to an exit status, and from an upper directory to a state.
 
-use std::collections::HashMap;
 use std::fs::File;
-use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,23 +9,23 @@ use super::child::{Child, Complete};
 use super::command::Command;
 use super::core::{Core, mapped_ids, now_ms};
 use super::error::{Error, Result};
-use super::layers::Stack;
-use super::mounts::RunMounts;
+use super::layers::{Stack, make_layer};
+use super::limits::Keeping;
+use super::mounts::{RunMounts, Secrets};
+use super::network::RunNetwork;
 use super::outcome::{Finished, Outcome};
 use super::spec::Resolved;
 use super::state::{Origin, State};
 use super::types::Sink;
 use crate::disk::Scratch;
 use crate::index::{MAX_INLINE_OUTPUT_BYTES, OutputRecord, Run, Usage};
-use crate::object::{self, Draft, Feature, Network, NewNode, RootMode, StateId, TreeId, TreePath};
+use crate::object::{self, Draft, Feature, RootMode, StateId, TreeId};
 use crate::sandbox::{Emulation, Plan, Rootfs, Upper};
 use crate::store::Batch;
 use crate::worker::{Session, SessionError};
 use crate::worktree::layer::{
-    Applied, BuildOptions, CaptureOptions, Captured, CapturedNode, IdRange, LayerBuilder, LayerEntry,
-    LayerNode, apply,
+    Applied, BuildOptions, CaptureOptions, CapturedNode, IdRange, LayerEntry, LayerNode, apply,
 };
-use crate::worktree::leak::{Leak, LeakPart};
 
 /// A command under way in a sandbox of its own. The fields are dropped in their order: what runs ends before its files go.
 pub(super) struct Execution {
@@ -47,6 +45,7 @@ pub(super) struct Ground {
     waited: Duration,
     session: Option<Session>,
     pub(super) started_ms: i64,
+    keeping: Keeping,
     /// Dropped last: it holds the upper directory.
     scratch: Scratch,
 }
@@ -106,12 +105,17 @@ impl Core {
         }
         let scratch = Scratch::new(&self.layout().tmp())?;
         let asked = Instant::now();
-        let prepared = self.open_mounts(&session, &resolved, command.timeout).and_then(|mounts| {
+        let network = RunNetwork::prepare(resolved.spec.network, &scratch);
+        let prepared = network.and_then(|network| {
+            let resolver = network.resolver_file.as_deref();
+            let mounts = self.open_mounts(&session, &resolved, resolver, command.timeout)?;
             let waited = asked.elapsed();
-            let plan = self.plan(&session, &resolved, &stack, &scratch, &mounts)?;
-            Ok((mounts, waited, plan))
+            let mut plan = self.plan(&session, &resolved, &stack, &scratch, &mounts)?;
+            plan.network = network.plan;
+            let keeping = Keeping::arrange(&command.limits, &mut plan)?;
+            Ok((mounts, waited, plan, keeping))
         });
-        let (mounts, waited, plan) = match prepared {
+        let (mounts, waited, plan, keeping) = match prepared {
             Ok(prepared) => prepared,
             Err(error) => {
                 let _ = clear(&session, &run_dirs(&scratch));
@@ -129,6 +133,7 @@ impl Core {
             mounts,
             session: Some(session),
             started_ms: now_ms(),
+            keeping,
             scratch,
         };
         Ok((ground, plan))
@@ -147,11 +152,11 @@ impl Core {
         let options = self.build_options(self.worker()?.identity())?;
         let data_lower = options.redirects.then(|| options.objects.clone());
         self.make_upper(session, resolved, &dirs, options.clone())?;
-        if !mounts.stubs.layer.is_empty() {
-            make_layer(session, &dirs.stubs, &mounts.stubs.layer, options)?;
-            lowers.insert(0, dirs.stubs.clone());
+        let stubs = self.with_hidden(&resolved.base, &mounts.stubs.layer)?;
+        if !stubs.is_empty() {
+            make_layer(session, &dirs.stubs, &stubs, options)?;
+            lowers.insert(0, dirs.stubs);
         }
-        lowers.splice(0..0, self.hide_mount_points(resolved, &dirs)?);
         let upper = if resolved.spec.read_only {
             // Without an upper directory an overlay needs a second lower: the empty one that would have been the upper.
             lowers.insert(0, dirs.upper);
@@ -166,17 +171,7 @@ impl Core {
         if let Some(emulation) = &mut plan.emulation {
             emulation.owned = self.owned(&resolved.base)?;
         }
-        plan.allow = spec.allow.iter().map(|feature| sandbox_feature(*feature)).collect();
         plan.mounts.clone_from(&mounts.plan);
-        plan.network = match spec.network {
-            Network::None => crate::sandbox::Network::None,
-            Network::Host => crate::sandbox::Network::Host,
-            Network::Private => {
-                return Err(Error::Unsupported(
-                    "a private network is not supported yet: use none or host".into(),
-                ));
-            }
-        };
         Ok(plan)
     }
 
@@ -198,20 +193,6 @@ impl Core {
             LayerEntry { path: Vec::new(), meta: root.meta, node: LayerNode::Directory { opaque: false } };
         make_layer(session, &dirs.upper, &[entry], options)
     }
-
-    /// A layer of directories that hide what is no directory where one is mounted on.
-    fn hide_mount_points(&self, resolved: &Resolved, dirs: &RunDirs) -> Result<Option<PathBuf>> {
-        let names = self.hidden_mount_points(&resolved.base)?;
-        if names.is_empty() {
-            return Ok(None);
-        }
-        let hidden = dirs.all.join("hidden");
-        for name in names {
-            let dir = hidden.join(std::ffi::OsStr::from_bytes(name));
-            std::fs::create_dir_all(&dir).map_err(|error| Error::disk("create directory", &dir, error))?;
-        }
-        Ok(Some(hidden))
-    }
 }
 
 impl Resolved {
@@ -226,6 +207,7 @@ impl Resolved {
         plan.groups.clone_from(&spec.groups);
         plan.umask = u32::from(spec.umask);
         plan.emulation = (spec.root_mode == RootMode::Recorded).then(Emulation::default);
+        plan.allow = spec.allow.iter().map(|feature| sandbox_feature(*feature)).collect();
     }
 }
 
@@ -280,11 +262,17 @@ impl Ground {
             duration: finished.duration,
             resources: finished.resources,
             changes: Default::default(),
+            limits: self.keeping.limits(),
+            killed_for: self.keeping.killed_for(finished.exceeded),
         };
         let session = self.session.take().expect("only what consumes it takes it");
         self.forget_key_of_changed_sources();
         outcome.key = self.resolved.key;
-        let kept = if self.disposable { Ok(()) } else { self.keep(&session, &mut outcome) };
+        let kept = match self.keeping.over_disk(finished.exceeded) {
+            Some(over) => Err(over),
+            None if self.disposable => Ok(()),
+            None => self.room_to_keep().and_then(|()| self.keep(&session, &mut outcome)),
+        };
         let cleared = clear(&session, &run_dirs(&self.scratch));
         self.core.release(session);
         kept?;
@@ -303,6 +291,21 @@ impl Ground {
                 .notice(&format!("{path} changed during the run: its result is kept and not remembered"));
             self.resolved.key = None;
         }
+    }
+
+    /// Refuses to keep the result of a run that has filled the store's file system.
+    ///
+    /// Keeping takes hardly any room, since files are moved; but begun without any it would leave files in the store that nothing
+    /// names, and with them a full file system.
+    fn room_to_keep(&self) -> Result<()> {
+        const LEAST_BYTES: u64 = 4 << 20;
+        let path = self.scratch.path();
+        let stat = rustix::fs::statvfs(path).map_err(|errno| Error::disk("look at", path, errno.into()))?;
+        if stat.f_bavail.saturating_mul(stat.f_frsize) < LEAST_BYTES {
+            let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+            return Err(Error::disk("keep the result of the run in", self.core.layout().root(), full));
+        }
+        Ok(())
     }
 
     /// Turns the upper directory into a state and remembers the run.
@@ -373,7 +376,7 @@ impl Ground {
         }
         let root = core.store.root(tree)?;
         let mut draft = Draft::from_root(&core.store, *tree, root);
-        let leaks = new_leaks(&mut draft, &captured, capture.leaks)?;
+        let leaks = Secrets::new_leaks(&mut draft, &captured, capture.leaks)?;
         if !leaks.is_empty() {
             return Err(secrets.refusal(&leaks));
         }
@@ -455,52 +458,6 @@ fn sandbox_feature(feature: Feature) -> crate::sandbox::Feature {
         Feature::Keyring => crate::sandbox::Feature::Keyring,
         Feature::Socketcall => crate::sandbox::Feature::Socketcall,
     }
-}
-
-/// The leaks without those in files that are as the parent has them: those bytes were there before, and were only copied up.
-fn new_leaks(draft: &mut Draft<'_>, captured: &[Captured], leaks: Vec<Leak>) -> Result<Vec<Leak>> {
-    let mut new = Vec::new();
-    if leaks.is_empty() {
-        return Ok(new);
-    }
-    let nodes: HashMap<&[u8], &CapturedNode> =
-        captured.iter().map(|entry| (entry.path.as_slice(), &entry.node)).collect();
-    for leak in leaks {
-        let before = match TreePath::parse(&leak.path) {
-            Ok(path) => draft.leaf(&path)?.map(|(_, node)| node.clone()),
-            Err(_) => None,
-        };
-        let same = match (leak.part, nodes.get(leak.path.as_slice()), before) {
-            (
-                LeakPart::Content,
-                Some(CapturedNode::File { blob, .. }),
-                Some(NewNode::File { blob: old, .. }),
-            ) => *blob == old,
-            _ => false,
-        };
-        if !same {
-            new.push(leak);
-        }
-    }
-    Ok(new)
-}
-
-/// Makes a small layer of directories and empty files in a directory that does not exist yet.
-fn make_layer(session: &Session, dir: &PathBuf, entries: &[LayerEntry], options: BuildOptions) -> Result<()> {
-    let plain =
-        |entry: &LayerEntry| entry.meta.uid == 0 && entry.meta.gid == 0 && entry.meta.xattrs.is_empty();
-    if entries.iter().all(plain) {
-        // Root inside is the caller outside, who needs no worker for this.
-        std::fs::create_dir(dir).map_err(|error| Error::disk("create directory", dir, error))?;
-        let mut builder = LayerBuilder::new(dir, BuildOptions { mapped_ids: 1, ..options })?;
-        entries.iter().try_for_each(|entry| builder.add(entry))?;
-        builder.finish()?;
-        return Ok(());
-    }
-    session.build_layer::<Error>(dir, options, |upload| {
-        Ok(entries.iter().try_for_each(|entry| upload.add(entry.clone()))?)
-    })?;
-    Ok(())
 }
 
 /// Removes what a run left and nobody keeps. What belongs to mapped ids only the worker can remove.

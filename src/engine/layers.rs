@@ -3,16 +3,18 @@
 //! A tree's layer is looked up first. One that has none is made: as what differs from a tree whose layers are there, else whole.
 //! A stack that grew longer than [`MAX_STACK`] is shortened by joining its upper layers.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::core::{Core, mapped_ids, now_ms};
-use super::error::Result;
+use super::error::{Error, Result};
 use crate::disk::Scratch;
 use crate::index::LayerRecord;
 use crate::object::{Entry, Meta, Name, Node, SourceError, Timestamp, TreeId, TreeSource};
 use crate::sandbox::Identity;
 use crate::worker::Session;
-use crate::worktree::layer::{BuildOptions, LayerEntry, LayerNode, Linking, plan_delta, plan_whole};
+use crate::worktree::layer::{
+    BuildOptions, LayerBuilder, LayerEntry, LayerNode, Linking, plan_delta, plan_whole,
+};
 
 /// The most lowers of an overlay: each costs a missing-name lookup about 2 µs.
 pub(super) const MAX_STACK: usize = 8;
@@ -226,19 +228,28 @@ impl Core {
 }
 
 impl Core {
-    /// The mount points under whose names a file system has something else, such as a link.
+    /// A layer of stubs with what hides the tree's own entries where something else than a directory, such as a link, has the name of a
+    /// fixed mount point.
     ///
-    /// Nothing is mounted through a link of an image (CVE-2026-41579). A directory in a layer above hides it for one run instead, and the
-    /// tree keeps what it has.
-    pub(super) fn hidden_mount_points(&self, tree: &TreeId) -> Result<Vec<&'static [u8]>> {
+    /// Nothing is mounted through a link of an image (CVE-2026-41579). A directory above hides it for one run, and the tree keeps it.
+    pub(super) fn with_hidden(&self, tree: &TreeId, stubs: &[LayerEntry]) -> Result<Vec<LayerEntry>> {
+        let mut layer = stubs.to_vec();
         let root = self.store.root(tree)?;
-        let Node::Directory { tree, .. } = &root.node else { return Ok(Vec::new()) };
+        let Node::Directory { tree, .. } = &root.node else { return Ok(layer) };
         let tree = self.store.tree(tree)?;
-        let other = |name: &&[u8]| {
+        for name in MOUNT_POINTS {
             let entry = Name::new(name).ok().and_then(|name| tree.get(&name));
-            entry.is_some_and(|entry| !matches!(entry.node, Node::Directory { .. }))
-        };
-        Ok(MOUNT_POINTS.into_iter().filter(other).collect())
+            if entry.is_none_or(|entry| matches!(entry.node, Node::Directory { .. })) {
+                continue;
+            }
+            let node = LayerNode::Directory { opaque: false };
+            if layer.is_empty() {
+                layer.push(LayerEntry { path: Vec::new(), meta: root.meta.clone(), node: node.clone() });
+            }
+            let meta = Meta::root_owned(0o755, Timestamp::default());
+            layer.push(LayerEntry { path: name.to_vec(), meta, node });
+        }
+        Ok(layer)
     }
 }
 
@@ -256,4 +267,27 @@ fn missing_mount_points(source: &dyn TreeSource, root: &Entry) -> Result<Vec<Lay
             node: LayerNode::Directory { opaque: false },
         })
         .collect())
+}
+
+/// Makes a small layer of directories and empty files in a directory that does not exist yet.
+pub(super) fn make_layer(
+    session: &Session,
+    dir: &Path,
+    entries: &[LayerEntry],
+    options: BuildOptions,
+) -> Result<()> {
+    let plain =
+        |entry: &LayerEntry| entry.meta.uid == 0 && entry.meta.gid == 0 && entry.meta.xattrs.is_empty();
+    if entries.iter().all(plain) {
+        // Root inside is the caller outside, who needs no worker for this.
+        std::fs::create_dir(dir).map_err(|error| Error::disk("create directory", dir, error))?;
+        let mut builder = LayerBuilder::new(dir, BuildOptions { mapped_ids: 1, ..options })?;
+        entries.iter().try_for_each(|entry| builder.add(entry))?;
+        builder.finish()?;
+        return Ok(());
+    }
+    session.build_layer::<Error>(dir, options, |upload| {
+        Ok(entries.iter().try_for_each(|entry| upload.add(entry.clone()))?)
+    })?;
+    Ok(())
 }

@@ -57,7 +57,7 @@ impl SandboxOptions {
         self.template.workdir(path).into()
     }
 
-    /// Sets the user of commands that name none; see [`Command::user`].
+    /// Sets the user of commands that name none; see [`Command::user`]. Names are those of the state that the sandbox began as.
     pub fn user(self, user: impl Into<String>) -> Self {
         self.template.user(user).into()
     }
@@ -91,7 +91,10 @@ impl SandboxOptions {
 /// A sandbox in which several commands run, one after the other or at once, and see each other's files and processes.
 ///
 /// What a command leaves running, such as a server, runs until the sandbox ends. [`Live::keep`] makes one state of all
-/// changes; dropping it keeps nothing. Either kills what still runs.
+/// changes; dropping it keeps nothing. Either kills what still runs: end a server first if its files are to be in order.
+///
+/// What a command itself asks for beyond its program, streams, environment, directory, user, umask and time does not count: the
+/// sandbox is one for all.
 ///
 /// ```no_run
 /// # fn demo(state: &treebox::blocking::State) -> treebox::Result<()> {
@@ -209,6 +212,11 @@ impl Live {
                 "files are copied into a live sandbox by its own options, not by a command",
             ));
         }
+        if !command.mounts.is_empty() {
+            return Err(Error::invalid(
+                "what is mounted in a live sandbox is said by its own options, not by a command",
+            ));
+        }
         let mut merged = command.clone();
         merged.env = self.template.env.iter().chain(&command.env).cloned().collect();
         merged.workdir = command.workdir.clone().or_else(|| self.template.workdir.clone());
@@ -236,7 +244,8 @@ impl Live {
             return Err(over());
         };
         let duration = began.elapsed();
-        let mut used = resources(&sandbox.end()?);
+        let exit = sandbox.end()?;
+        let mut used = resources(&exit);
         for end in &log.ends {
             // All have ended with the sandbox; their threads may not have heard of it yet.
             if let Ok(Some((exit, _))) = end.wait(None) {
@@ -244,7 +253,7 @@ impl Live {
             }
         }
         ground.resolved.spec.program = Program::Shell(log.finish());
-        ground.conclude(Finished {
+        let finished = Finished {
             exit_code: Some(0),
             signal: None,
             timed_out: false,
@@ -253,7 +262,9 @@ impl Live {
             truncated: false,
             duration,
             resources: used,
-        })
+            exceeded: exit.exceeded,
+        };
+        ground.conclude(finished)
     }
 
     fn opened(&self) -> MutexGuard<'_, Option<Opened>> {

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use super::limits::{Limit, LimitKind};
 use super::state::State;
 use crate::object::{RunKey, TreeId};
+use crate::sandbox::Exceeded;
 
 /// What a run used.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -78,9 +80,15 @@ pub struct Finished {
     pub duration: Duration,
     /// What it used.
     pub resources: Resources,
+    pub(super) exceeded: Option<Exceeded>,
 }
 
 impl Finished {
+    /// The limit of its sandbox for which everything in there was killed.
+    pub fn killed_for(&self) -> Option<LimitKind> {
+        self.exceeded.map(LimitKind::of)
+    }
+
     /// How it ended.
     pub fn exited(&self) -> Exited {
         Exited { exit_code: self.exit_code, signal: self.signal, timed_out: self.timed_out }
@@ -130,6 +138,10 @@ pub struct Outcome<S = State> {
     pub resources: Resources,
     /// How many paths it changed.
     pub changes: ChangeCounts,
+    /// How each limit that was asked for was kept; empty for a remembered run.
+    pub limits: Vec<Limit>,
+    /// The limit for which it was killed.
+    pub killed_for: Option<LimitKind>,
 }
 
 impl<S> Outcome<S> {
@@ -151,6 +163,8 @@ impl<S> Outcome<S> {
             duration: self.duration,
             resources: self.resources,
             changes: self.changes,
+            limits: self.limits,
+            killed_for: self.killed_for,
         }
     }
 

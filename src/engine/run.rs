@@ -139,6 +139,8 @@ impl Core {
             duration: Duration::from_secs_f64((record.duration_ms / 1000.0).clamp(0.0, 1e9)),
             resources: resources(record),
             changes: ChangeCounts { added: record.added, modified: record.modified, deleted: record.deleted },
+            limits: Vec::new(),
+            killed_for: None,
         })
     }
 

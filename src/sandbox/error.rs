@@ -73,6 +73,16 @@ pub enum LaunchError {
              container: give the outer container an uncovered /proc (docker: --security-opt systempaths=unconfined)"
     )]
     ProcRefused,
+    /// The helper of a private network failed.
+    #[error("cannot connect the private network: {program}: {message}{hint}")]
+    Network {
+        /// The helper program.
+        program: String,
+        /// What it said.
+        message: String,
+        /// The way out, or empty.
+        hint: String,
+    },
     /// The kernel refuses new namespaces.
     #[error("cannot create the sandbox's namespaces: {}: {hint}", describe(*errno))]
     Namespaces {
@@ -199,6 +209,7 @@ fn step_hint(step: &Step, fault: Fault) -> &'static str {
         (Step::Bind { .. }, Errno::STALE) => {
             ": another file has taken the source's name since it was looked at; try again when nothing replaces it"
         }
+        (Step::Secret { .. }, Errno::INVAL) => ": its owner is not mapped",
         (Step::Device { .. }, Errno::NODEV) => ": what the host has under that name is not that device",
         (Step::Limit { .. }, Errno::PERM) => ": the limit is higher than the caller's own hard limit",
         (Step::Emulate { .. }, Errno::BUSY) => {

@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use super::fault::{self, Aspect, Fault};
+use super::kernel;
 use super::plan::{Resource, TerminalSize};
 use super::scene::{Scene, exists};
 use super::step::{Exercise, Program, Step};
@@ -134,6 +135,7 @@ pub(crate) struct Joining<'s> {
 pub(crate) fn join(script: &Script, joining: &Joining<'_>) -> ! {
     // First of all: what is inside already must not trace this process, nor see its memory or its executable. The
     // payload inherits it and keeps it until execve.
+    end_first();
     let mut done = undumpable();
     for (number, step) in script.steps.iter().enumerate() {
         if done.is_ok() {
@@ -170,6 +172,14 @@ fn enter(namespaces: &[OwnedFd]) -> Result<(), Fault> {
     Ok(())
 }
 
+/// Of the processes here the sandbox's are what the kernel is to end first when memory runs out.
+///
+/// Done while this process is dumpable and /proc the host's: the files of an undumpable one belong to real root. Some containers
+/// refuse it, and a sandbox without it is sound.
+fn end_first() {
+    let _ = sys::write_to(CWD, c"/proc/self/oom_score_adj", OOM_SCORE);
+}
+
 fn undumpable() -> Result<(), Fault> {
     Ok(rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?)
 }
@@ -185,9 +195,7 @@ fn await_maps(lines: &Lines) -> Result<(), Fault> {
     if sys::receive_byte(&lines.link, 0)? != Some(GO) {
         sys::exit_now(1);
     }
-    // Of the processes here the sandbox's are what the kernel is to end first when memory runs out. Some containers refuse even
-    // that; and it is the host's /proc still, whose file of an undumpable process belongs to real root.
-    let _ = sys::write_to(CWD, c"/proc/self/oom_score_adj", OOM_SCORE);
+    end_first();
     // Only now: an undumpable process's id maps cannot be written. From here on nothing inside can trace init
     // or look at its memory, its executable or its descriptors.
     undumpable()?;
@@ -237,6 +245,21 @@ fn set(step: &Step, scene: &mut Scene) -> Result<(), Fault> {
         Step::Exercise(exercise) => scene.exercise(*exercise),
         _ => Err(Fault::new(Aspect::Check, Errno::INVAL)),
     }
+}
+
+/// Keeps some of the processors that this process may use: the one it is on, and those after it.
+fn use_processors(count: u32) -> Result<(), Fault> {
+    use rustix::thread::CpuSet;
+    let allowed = rustix::thread::sched_getaffinity(None)?;
+    let here = rustix::thread::sched_getcpu();
+    let mut kept = CpuSet::new();
+    for offset in 0..CpuSet::MAX_CPU {
+        let processor = (here + offset) % CpuSet::MAX_CPU;
+        if kept.count() < count && allowed.is_set(processor) {
+            kept.set(processor);
+        }
+    }
+    Ok(rustix::thread::sched_setaffinity(None, &kept)?)
 }
 
 /// A descriptor that tells of dead children. SIGCHLD is blocked before the first fork, so that no death is missed; a payload
@@ -432,9 +455,12 @@ fn become_payload(step: &Step) -> Result<(), Fault> {
             let limits = rustix::process::Rlimit { current: value(*soft), maximum: value(*hard) };
             rustix::process::setrlimit(kernel_resource(*resource), limits)?;
         }
+        Step::LimitAtMost { resource: Resource::Processes, .. }
+            if !kernel::processes_are_counted_per_namespace() => {}
         Step::LimitAtMost { resource, soft, hard } => {
             limit_at_most(kernel_resource(*resource), *soft, *hard)?
         }
+        Step::Processors(count) => use_processors(*count)?,
         Step::Umask(mask) => {
             rustix::process::umask(rustix::fs::Mode::from_raw_mode(*mask));
         }

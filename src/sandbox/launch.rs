@@ -19,6 +19,7 @@ use super::init::{self, ENDED_BYTES, GO, Joining, Lines, Script};
 use super::plan::{Network, Plan};
 use super::prepare::{prepare, prepare_idle, prepare_joining};
 use super::sys::{self, Cloned};
+use super::uplink::Guard;
 
 /// How a payload ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +58,10 @@ pub struct Sandbox {
     terminal: Option<OwnedFd>,
     /// What others enter to join it; empty when nobody may.
     namespaces: Vec<OwnedFd>,
+    /// Where it was put; what joins it goes there as well.
+    cgroup: Option<OwnedFd>,
+    /// The helper of a private network, which goes after everything inside is gone.
+    network: Option<Guard>,
 }
 
 /// The namespaces that every sandbox has, with their names below /proc/PID/ns. Who joins needs the first to enter the others.
@@ -73,7 +78,7 @@ const NAMESPACES: [(i32, &str); 6] = [
 const NETWORK: (i32, &str) = (libc::CLONE_NEWNET, "net");
 
 fn namespaces(plan: &Plan) -> impl Iterator<Item = (i32, &'static str)> {
-    let own = (plan.network == Network::None).then_some(NETWORK);
+    let own = (plan.network != Network::Host).then_some(NETWORK);
     NAMESPACES.into_iter().chain(own)
 }
 
@@ -84,18 +89,44 @@ fn namespaces(plan: &Plan) -> impl Iterator<Item = (i32, &'static str)> {
 pub fn launch(plan: &Plan, map: &IdMap, streams: [OwnedFd; 3]) -> Result<Sandbox, LaunchError> {
     let script = Script::new(prepare(plan, map)?);
     let flags = namespaces(plan).fold(0, |flags, (flag, _)| flags | flag);
+    let cgroup = open_cgroup(plan)?;
     let nested = map.nested();
-    start(&script, flags, &mut |pid| write_maps(&nested, pid), streams)
+    let mut network = None;
+    let mut prepare = |pid| {
+        write_maps(&nested, pid)?;
+        network = connect(plan, pid)?;
+        Ok(())
+    };
+    let mut sandbox = start(&script, flags, cgroup.as_ref(), &mut prepare, streams)?;
+    sandbox.network = network;
+    Ok(sandbox)
+}
+
+/// Connects a private network. Before init begins: later it is undumpable, and then the kernel does not let its namespaces be opened.
+fn connect(plan: &Plan, pid: i32) -> Result<Option<Guard>, LaunchError> {
+    match &plan.network {
+        Network::Private(uplink) => uplink.connect(pid).map(Some),
+        _ => Ok(None),
+    }
+}
+
+fn open_cgroup(plan: &Plan) -> Result<Option<OwnedFd>, LaunchError> {
+    use rustix::fs::{Mode, OFlags};
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let opened = plan.bounds.cgroup.as_deref().map(|dir| rustix::fs::open(dir, flags, Mode::empty()));
+    opened.transpose().map_err(|errno| LaunchError::system("open the sandbox's cgroup", errno.raw_os_error()))
 }
 
 /// Starts a sandbox in which nothing runs yet; see [`Sandbox::join`]. It lives until it is killed or dropped.
 pub fn launch_idle(plan: &Plan, map: &IdMap) -> Result<Sandbox, LaunchError> {
     let script = Script::new(prepare_idle(plan, map)?);
     let flags = namespaces(plan).fold(0, |flags, (flag, _)| flags | flag);
+    let cgroup = open_cgroup(plan)?;
     let nested = map.nested();
-    let mut opened = Vec::new();
+    let (mut opened, mut network) = (Vec::new(), None);
     let mut prepare = |pid: i32| {
         write_maps(&nested, pid)?;
+        network = connect(plan, pid)?;
         // Before it begins: later it is undumpable, and then the kernel refuses these even to root of its parent namespace.
         for (_, name) in namespaces(plan) {
             let path = format!("/proc/{pid}/ns/{name}");
@@ -109,8 +140,10 @@ pub fn launch_idle(plan: &Plan, map: &IdMap) -> Result<Sandbox, LaunchError> {
     let null = || File::open("/dev/null").map(OwnedFd::from);
     let streams = (|| Ok::<_, std::io::Error>([null()?, null()?, null()?]))()
         .map_err(|err| LaunchError::system("open /dev/null", err.raw_os_error().unwrap_or(libc::EIO)))?;
-    let mut sandbox = start(&script, flags, &mut prepare, streams)?;
+    let mut sandbox = start(&script, flags, cgroup.as_ref(), &mut prepare, streams)?;
     sandbox.namespaces = opened;
+    sandbox.network = network;
+    sandbox.cgroup = cgroup;
     Ok(sandbox)
 }
 
@@ -158,7 +191,8 @@ fn listen(report: &OwnedFd) -> Result<Heard, LaunchError> {
                     if let ControlMessageOwned::ScmRights(fds) = part {
                         // SAFETY: the kernel has just made these descriptors for this process; nobody else knows them.
                         let fds = fds.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
-                        given = fds.last();
+                        let fds: Vec<OwnedFd> = fds.collect();
+                        given = fds.into_iter().next();
                     }
                 }
                 message.bytes
@@ -178,11 +212,13 @@ fn listen(report: &OwnedFd) -> Result<Heard, LaunchError> {
     }
 }
 
-/// Clones a process that acts out a script, and waits until its report line closes.
+/// Clones a process that acts out a script, and waits until its report line closes. `prepare_outside` does to it, before
+/// its first step, what only the outside can: the id maps above all.
 pub(crate) fn start(
     script: &Script,
     namespaces: i32,
-    write_maps: &mut dyn FnMut(i32) -> Result<(), LaunchError>,
+    cgroup: Option<&OwnedFd>,
+    prepare_outside: &mut dyn FnMut(i32) -> Result<(), LaunchError>,
     streams: [OwnedFd; 3],
 ) -> Result<Sandbox, LaunchError> {
     let (report, report_end) = report_line()?;
@@ -190,7 +226,7 @@ pub(crate) fn start(
         .map_err(system("make a socket pair"))?;
     let lines = Lines { link: link_end, report: report_end, streams };
     // SAFETY: the child goes into `init::live`, which makes system calls only on memory that exists already.
-    let cloned = unsafe { sys::clone3(namespaces, true) };
+    let cloned = unsafe { sys::clone3_into(namespaces, true, cgroup.map(AsFd::as_fd)) };
     let (pid, pidfd) = match cloned {
         Err(errno) => return Err(LaunchError::namespaces(errno.raw_os_error())),
         Ok(Cloned::Child) => init::live(script, lines),
@@ -207,8 +243,10 @@ pub(crate) fn start(
         terminal: None,
         listener: None,
         namespaces: Vec::new(),
+        cgroup: None,
+        network: None,
     };
-    write_maps(pid)?;
+    prepare_outside(pid)?;
     send(sandbox.link.as_raw_fd(), &[GO], MsgFlags::MSG_NOSIGNAL).map_err(system("let the sandbox begin"))?;
     let heard = listen(&report)?;
     if let Some((number, fault)) = heard.fault {
@@ -250,7 +288,7 @@ impl Sandbox {
         let (report, report_end) = report_line()?;
         let joining = Joining { namespaces: &self.namespaces, report: report_end, streams };
         // SAFETY: the child goes into `init::join`, which makes system calls only on memory that exists already.
-        let cloned = unsafe { sys::clone3(0, true) };
+        let cloned = unsafe { sys::clone3_into(0, true, self.cgroup.as_ref().map(AsFd::as_fd)) };
         let joiner = match cloned {
             Err(errno) => return Err(LaunchError::system("clone a process", errno.raw_os_error())),
             Ok(Cloned::Child) => init::join(&script, &joining),

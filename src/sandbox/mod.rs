@@ -16,6 +16,7 @@
 //! - A sandbox ends as a whole, with its pid namespace, when its init, its parent or its caller ends.
 #![allow(unsafe_code)]
 
+pub mod cgroup;
 mod channel;
 mod emulate;
 mod error;
@@ -25,6 +26,7 @@ mod idmap;
 mod init;
 mod kernel;
 mod launch;
+pub mod meter;
 mod plan;
 mod prepare;
 pub mod probe;
@@ -34,17 +36,18 @@ mod scene;
 mod seccomp;
 mod step;
 mod sys;
+mod uplink;
 
 pub use channel::{Channel, Frame, FrameError, MAX_FRAME_BYTES, MAX_FRAME_FDS};
 pub use emulate::{Device, Emulation, Emulator, Owned, Recorded, Records};
 pub use error::{LaunchError, namespace_hint};
 pub use identity::{Identity, IdentityChoice, IdentityError, assign};
 pub use idmap::{IdMap, IdRange};
-pub use kernel::follows_redirects;
+pub use kernel::{follows_redirects, kernel_at_least};
 pub use launch::{Ending, Joined, Sandbox, Usage, launch, launch_idle};
 pub use plan::{
-    DEFAULT_PATH, FileIdentity, MAX_HOSTNAME_BYTES, Mount, Network, Plan, Resource, Rlimit, Rootfs,
-    SecretBytes, TerminalSize, Upper,
+    Bounds, DEFAULT_PATH, Exceeded, FileIdentity, MAX_HOSTNAME_BYTES, Mount, Network, Plan, Resource, Rlimit,
+    Rootfs, SecretBytes, TerminalSize, Upper,
 };
 pub use prepare::{DEFAULT_LIMITS, MAX_LOWERS, PlanError};
 pub use process::{
@@ -53,3 +56,4 @@ pub use process::{
 };
 pub use remove::{RemoveError, remove_tree};
 pub use seccomp::{Denial, Feature, denials};
+pub use uplink::{Helper, Uplink};

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::emulate::Emulation;
 use super::seccomp::Feature;
+use super::uplink::Uplink;
 
 /// The search path for a program name without a slash when the plan's environment has no `PATH`.
 pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -43,6 +44,8 @@ pub struct Plan {
     pub mounts: Vec<Mount>,
     /// Resource limits. What is not named here has the default of [`DEFAULT_LIMITS`](super::DEFAULT_LIMITS).
     pub rlimits: Vec<Rlimit>,
+    /// Limits of the sandbox as a whole.
+    pub bounds: Bounds,
     /// A terminal of the sandbox's own, of this size, takes the place of the standard streams.
     pub terminal: Option<TerminalSize>,
     /// Parts of the seal that are lifted.
@@ -67,6 +70,7 @@ impl Plan {
             network: Network::None,
             mounts: Vec::new(),
             rlimits: Vec::new(),
+            bounds: Bounds::default(),
             terminal: None,
             allow: Vec::new(),
             emulation: None,
@@ -136,12 +140,14 @@ pub struct Upper {
 }
 
 /// What of the network a sandbox sees.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Network {
     /// A network of its own, with nothing but a loopback interface.
     None,
     /// The host's network.
     Host,
+    /// A network of its own with a way out, but none in, through a helper program that ends with the sandbox.
+    Private(Uplink),
 }
 
 /// One mount on top of the root. Its target is a path inside without any symbolic link: whoever makes the plan has followed them.
@@ -269,19 +275,53 @@ pub enum Resource {
     Stack,
 }
 
+/// What keeps a sandbox as a whole within bounds, besides the limits of each process.
+///
+/// Those from `memory_bytes` on are looked after from outside while the sandbox runs, and whoever goes over one is killed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bounds {
+    /// A cgroup v2 directory, with limits set, that every process of the sandbox is to be in.
+    #[serde(with = "path_option")]
+    pub cgroup: Option<PathBuf>,
+    /// How many processors are used; a process may undo that.
+    pub processors: Option<u32>,
+    /// The most memory of all processes together, in bytes.
+    pub memory_bytes: Option<u64>,
+    /// The most processes and threads.
+    pub tasks: Option<u64>,
+    /// The most that may be in the upper directory, in bytes on disk, and the longest file there.
+    pub written_bytes: Option<u64>,
+}
+
+/// Which bound was gone over, and how far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Exceeded {
+    /// So many bytes of memory were in use.
+    Memory(u64),
+    /// There were so many processes and threads.
+    Tasks(u64),
+    /// So many bytes were in the upper directory, or in one file.
+    Written(u64),
+}
+
 /// Paths are bytes on the wire: serde's own form refuses names that are not UTF-8.
-mod path_bytes {
+pub(super) mod path_bytes {
     use std::ffi::OsString;
     use std::os::unix::ffi::{OsStrExt, OsStringExt};
     use std::path::{Path, PathBuf};
 
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    pub(super) fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(in crate::sandbox) fn serialize<S: Serializer>(
+        path: &Path,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         path.as_os_str().as_bytes().serialize(serializer)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
+    pub(in crate::sandbox) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<PathBuf, D::Error> {
         Ok(from_bytes(Vec::deserialize(deserializer)?))
     }
 

@@ -3,6 +3,7 @@
 //! They need no worker and no engine, and may be called from a program with threads: the children make system calls
 //! only. What they leave behind is below the scratch directory.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use nix::libc;
 
+use super::cgroup::{Limits, Place};
 use super::emulate::{Emulation, Emulator};
 use super::error::LaunchError;
 use super::identity::{Identity, IdentityChoice, assign};
@@ -20,6 +22,7 @@ use super::launch::{Ending, start};
 use super::plan::{Plan, Rootfs, Upper};
 use super::prepare::{device_steps, root};
 use super::step::{Exercise, Step};
+use super::uplink::Uplink;
 
 /// How a probe came out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +74,7 @@ pub fn all(scratch: &Path) -> Vec<Finding> {
     findings.push(overlay);
     findings.extend(data_only);
     findings.extend([proc(scratch), devices(scratch), loopback(), cgroups()]);
+    findings.push(private_network(OsStr::new("")));
     findings
 }
 
@@ -351,7 +355,7 @@ fn emulate() -> Result<(), String> {
     let attempt = || -> Result<Ending, LaunchError> {
         let mut emulator = Emulator::for_plan(&plan)?;
         let spaces = libc::CLONE_NEWUSER | libc::CLONE_NEWPID;
-        let mut sandbox = start(&Script::new(steps), spaces, &mut write_one_id, null_streams()?)?;
+        let mut sandbox = start(&Script::new(steps), spaces, None, &mut write_one_id, null_streams()?)?;
         if let (Some(emulator), Some(listener)) = (&mut emulator, sandbox.take_listener()) {
             emulator.attach(listener);
             // Until its process is gone.
@@ -382,30 +386,42 @@ pub fn loopback() -> Finding {
     }
 }
 
-/// Looks whether a cgroup v2 is delegated to the caller.
+/// Makes a cgroup v2 with limits, and removes it.
 pub fn cgroups() -> Finding {
     const NAME: &str = "cgroups";
-    let degraded = |detail: String| {
-        let fix = "start treebox with `systemd-run --user --scope -p Delegate=yes treebox …`";
-        Finding::bad(NAME, Outcome::Degraded, detail, "limits then hold per process, not per sandbox", fix)
-    };
-    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let Some(path) = own.lines().find_map(|line| line.strip_prefix("0::")) else {
-        return degraded("there is no cgroup v2 hierarchy".to_owned());
-    };
-    let roots = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
-    let dirs = roots.map(|root| PathBuf::from(format!("{root}{path}")));
-    let Some(dir) = dirs.iter().find(|dir| dir.join("cgroup.controllers").exists()) else {
-        return degraded("the cgroup v2 hierarchy is not mounted".to_owned());
-    };
-    let writable = rustix::fs::access(dir.join("cgroup.procs"), rustix::fs::Access::WRITE_OK).is_ok();
-    let controllers = fs::read_to_string(dir.join("cgroup.controllers")).unwrap_or_default();
-    let controllers = controllers.trim();
-    match (writable, controllers) {
-        (false, _) => degraded(format!("{} is not delegated to this user", dir.display())),
-        (true, "") => degraded(format!("{} has no controllers", dir.display())),
-        (true, list) => Finding::ok(NAME, format!("delegated: {list}")),
+    const FIX: &str = "start treebox with `systemd-run --user --scope -p Delegate=yes treebox …`";
+    let limits = Limits { memory_bytes: Some(1 << 30), cpu_milli: Some(1000), pids: Some(100) };
+    let (made, reason) =
+        Place::of_this_process().map_or_else(|reason| (None, Some(reason)), |place| place.make(&limits));
+    match (made, reason) {
+        (Some(_), None) => Finding::ok(NAME, "memory, processors and processes can be limited exactly"),
+        (_, reason) => {
+            let cause = "limits are kept by watching, and by those of single processes";
+            Finding::bad(NAME, Outcome::Degraded, reason.unwrap_or_default(), cause, FIX)
+        }
     }
+}
+
+/// Looks for what a private network needs: a helper program, the right to make an interface, and a way out of this machine.
+///
+/// `search_path` is where programs are looked for besides the usual places.
+pub fn private_network(search_path: &OsStr) -> Finding {
+    const NAME: &str = "private network";
+    let bad = |detail: String, fix| {
+        let cause = "`--network private` does not work; none and host do";
+        Finding::bad(NAME, Outcome::Degraded, detail, cause, fix)
+    };
+    let Some(uplink) = Uplink::find(search_path) else {
+        let fix = "sudo apt install passt";
+        return bad("neither pasta nor slirp4netns is there".to_owned(), fix);
+    };
+    if let Err(err) = fs::File::options().read(true).write(true).open("/dev/net/tun") {
+        return bad(
+            format!("cannot open /dev/net/tun: {err}"),
+            "sudo modprobe tun; sudo chmod 666 /dev/net/tun",
+        );
+    }
+    Finding::ok(NAME, format!("by {}", uplink.program.display()))
 }
 
 /// The directories of a probe's overlay.
@@ -486,7 +502,7 @@ fn act_with(
 ) -> Result<(), LaunchError> {
     let streams = null_streams()?;
     let script = Script::new(steps);
-    match start(&script, namespaces, write_maps, streams)?.wait() {
+    match start(&script, namespaces, None, write_maps, streams)?.wait() {
         (Ending::Code(0), _) => Ok(()),
         _ => Err(LaunchError::system("finish a probe: its process was killed", libc::EINTR)),
     }

@@ -59,7 +59,11 @@ impl Scene {
             self.root = Some(overlay_by_options(layers)?);
             return Ok(());
         }
-        let mount = match overlay_by_descriptors(layers) {
+        let detached = kernel::layers_may_be_detached().then(|| overlay_by_descriptors(layers, true));
+        let mount = match detached
+            .filter(Result::is_ok)
+            .unwrap_or_else(|| overlay_by_descriptors(layers, false))
+        {
             // Linux before 6.13 takes no descriptors for layers, and one before 6.8 knows no `lowerdir+`.
             Err(fault) if matches!(fault.errno, Errno::INVAL | Errno::NOSYS) => overlay_by_options(layers)?,
             other => {
@@ -356,12 +360,26 @@ fn resolve_inside(
     Err(Errno::AGAIN)
 }
 
-fn overlay_by_descriptors(layers: &OverlayLayers) -> Result<OwnedFd, Fault> {
+/// With `detached` the layers are found through a mount of their own, which is attached nowhere: then the payload's
+/// /proc/self/mountinfo shows their names within the store, and nothing of where the host has it. It fails where something is mounted
+/// within the store.
+fn overlay_by_descriptors(layers: &OverlayLayers, detached: bool) -> Result<OwnedFd, Fault> {
+    let base = layers.base.as_c_str();
+    let tree = match detached {
+        true => {
+            let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+            Some(rustix::mount::open_tree(CWD, base, flags).during(Aspect::Source)?)
+        }
+        false => None,
+    };
     let fs = rustix::mount::fsopen(c"overlay", FsOpenFlags::FSOPEN_CLOEXEC).during(Aspect::Create)?;
     let set = |key: &CStr, path: &CStr| -> Result<(), Fault> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let dir = rustix::fs::openat(CWD, path, flags, Mode::empty()).during(Aspect::Source)?;
-        Ok(rustix::mount::fsconfig_set_fd(&fs, key, &dir)?)
+        let dir = match &tree {
+            Some(tree) => rustix::fs::openat(tree, below(base, path), flags, Mode::empty()),
+            None => rustix::fs::openat(CWD, path, flags, Mode::empty()),
+        };
+        Ok(rustix::mount::fsconfig_set_fd(&fs, key, &dir.during(Aspect::Source)?)?)
     };
     for lower in &layers.lowers {
         set(c"lowerdir+", lower)?;
@@ -378,6 +396,13 @@ fn overlay_by_descriptors(layers: &OverlayLayers) -> Result<OwnedFd, Fault> {
     rustix::mount::fsconfig_create(&fs).during(Aspect::Create)?;
     rustix::mount::fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::MOUNT_ATTR_NODEV)
         .during(Aspect::Create)
+}
+
+/// What is left of a path behind a directory that it lies in; a path that does not is itself.
+fn below<'p>(base: &CStr, path: &'p CStr) -> &'p CStr {
+    let rest = path.to_bytes_with_nul().strip_prefix(base.to_bytes()).unwrap_or(path.to_bytes_with_nul());
+    let rest = rest.strip_prefix(b"/").unwrap_or(rest);
+    CStr::from_bytes_with_nul(rest).unwrap_or(path)
 }
 
 fn overlay_by_options(layers: &OverlayLayers) -> Result<OwnedFd, Fault> {

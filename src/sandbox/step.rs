@@ -14,10 +14,12 @@ use super::seccomp::Feature;
 /// One step. The order of the list they stand in is fixed in `prepare`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Wait until the parent has written the id maps; before that this process may own nothing.
+    /// Wait until the parent has written the id maps and connected a private network; before that this process may own nothing.
     AwaitMaps,
     /// Stop mounts from travelling between the host and here.
     PrivateMounts,
+    /// Use so many of the processors.
+    Processors(u32),
     /// Leave the host's session keyring.
     OwnKeyring,
     /// Drop what the caller's scheduling and personality would change inside.
@@ -156,6 +158,7 @@ impl fmt::Display for Step {
         match self {
             Self::AwaitMaps => f.write_str("wait for the id maps"),
             Self::PrivateMounts => f.write_str("make all mounts private"),
+            Self::Processors(count) => write!(f, "use {count} processors"),
             Self::OwnKeyring => f.write_str("join a new session keyring"),
             Self::OrdinaryProcess => f.write_str("become an ordinary process"),
             Self::ProcessIds { most } => write!(f, "bound process ids to {most}"),

@@ -25,6 +25,9 @@ pub(crate) enum Cloned {
     Parent(libc::pid_t, Option<OwnedFd>),
 }
 
+/// From linux/sched.h; libc's own constant is too narrow to hold it.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
 /// clone3(2) with a copy of the address space, like fork. Without any flag it is a clone(2), which the seal of a sandbox
 /// permits.
 ///
@@ -39,6 +42,19 @@ pub(crate) unsafe fn clone3(flags: libc::c_int, pidfd: bool) -> Result<Cloned, E
         })?;
         return Ok(if pid == 0 { Cloned::Child } else { Cloned::Parent(pid as libc::pid_t, None) });
     }
+    // SAFETY: the caller's promise is handed on.
+    unsafe { clone3_into(flags, pidfd, None) }
+}
+
+/// The same by clone3(2) alone, with the child in the cgroup v2 that a descriptor stands for from its first instant on (Linux 5.7).
+///
+/// # Safety
+/// As for `clone3`.
+pub(crate) unsafe fn clone3_into(
+    flags: libc::c_int,
+    pidfd: bool,
+    cgroup: Option<BorrowedFd<'_>>,
+) -> Result<Cloned, Errno> {
     let mut fd: RawFd = -1;
     // SAFETY: clone_args is plain numbers, for which zeroes mean "default".
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
@@ -48,6 +64,10 @@ pub(crate) unsafe fn clone3(flags: libc::c_int, pidfd: bool) -> Result<Cloned, E
     if pidfd {
         args.flags |= libc::CLONE_PIDFD as u64;
         args.pidfd = &raw mut fd as u64;
+    }
+    if let Some(cgroup) = cgroup {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = cgroup.as_raw_fd() as u64;
     }
     // SAFETY: without CLONE_VM the child runs on its own copy of this stack, so no stack has to be given; the
     // pointers in `args` live across the call.
@@ -69,9 +89,14 @@ pub(crate) fn exit_now(code: i32) -> ! {
 
 /// Closes every descriptor from `first` on.
 pub(crate) fn close_from(first: u32) -> Result<(), Errno> {
+    close_range(first, u32::MAX)
+}
+
+/// Closes the descriptors from `first` to `last`.
+pub(crate) fn close_range(first: u32, last: u32) -> Result<(), Errno> {
     // SAFETY: descriptors are only closed by processes that own nothing which still uses them: the worker before it
     // opens any, and a payload between its last use and execve.
-    check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0u32) }).map(drop)
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0u32) }).map(drop)
 }
 
 /// Makes `target` a duplicate of `fd`.
@@ -278,6 +303,20 @@ pub(crate) fn reap_any() -> Option<(libc::pid_t, i32)> {
     (pid > 0).then_some((pid, status))
 }
 
+/// Waits for the next child to end; `None` when there are no children.
+pub(crate) fn reap_next() -> Option<(libc::pid_t, i32)> {
+    loop {
+        let mut status = 0;
+        // SAFETY: `status` outlives the call; a null rusage is allowed.
+        let pid = unsafe { libc::wait4(-1, &raw mut status, 0, std::ptr::null_mut()) };
+        match pid {
+            1.. => return Some((pid, status)),
+            _ if last_errno() == Errno::INTR => {}
+            _ => return None,
+        }
+    }
+}
+
 /// Waits for the end of a child and collects it: its raw wait status, and what it and its own children have used.
 pub(crate) fn collect(pidfd: BorrowedFd<'_>) -> Result<(i32, libc::rusage), Errno> {
     loop {
@@ -393,8 +432,13 @@ pub(crate) fn poll_now(events: &mut [libc::pollfd]) {
 
 /// Waits until one of the descriptors is readable or closed at the other end, and says which are.
 pub(crate) fn wait_readable<const N: usize>(fds: [RawFd; N]) -> [bool; N] {
+    wait_readable_for(fds, -1)
+}
+
+/// The same, for so many milliseconds at most; -1 is for ever.
+pub(crate) fn wait_readable_for<const N: usize>(fds: [RawFd; N], milliseconds: i32) -> [bool; N] {
     let mut events = fds.map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 });
     // SAFETY: pointer and length are those of a live array. A failure (EINTR) leaves all answers at "no".
-    unsafe { libc::poll(events.as_mut_ptr(), N as libc::nfds_t, -1) };
+    unsafe { libc::poll(events.as_mut_ptr(), N as libc::nfds_t, milliseconds) };
     events.map(|event| event.revents != 0)
 }

@@ -24,6 +24,7 @@ mod run;
 mod runs;
 mod session;
 mod session_layers;
+mod watch;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize as SerializeDerive};
 
-use crate::sandbox::{Channel, Ending, FrameError, LaunchError, Plan, Usage};
+use crate::sandbox::{Channel, Ending, Exceeded, FrameError, LaunchError, Plan, Usage};
 use crate::worktree::layer::{BuildOptions, Built, CaptureOptions, Captured, LayerEntry};
 use crate::worktree::leak::Leak;
 
@@ -69,7 +69,7 @@ pub(crate) enum Response {
     /// It could not be started.
     NotStarted { run: u64, error: LaunchError },
     /// It is gone.
-    Exited { run: u64, ending: Ending, usage: Usage },
+    Exited { run: u64, ending: Ending, usage: Usage, exceeded: Option<Exceeded> },
     /// The layer is made.
     Built(Built),
     /// Some of what was captured; `Done` comes after the last.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::line::Line;
 use super::protocol::{Request, Response, send};
 use super::session::SessionError;
-use crate::sandbox::{Ending, Plan, Usage};
+use crate::sandbox::{Ending, Exceeded, Plan, Usage};
 
 /// A sandbox with its command, or a command that joined one. Dropping it before its end kills it and waits.
 #[derive(Debug)]
@@ -30,6 +30,8 @@ pub struct Exit {
     pub ending: Ending,
     /// What it has used, with everything it waited for.
     pub usage: Usage,
+    /// The bound for which the sandbox was killed, or was found to be over at its end.
+    pub exceeded: Option<Exceeded>,
     /// Time from the request to the answer, as the host saw it.
     pub duration: Duration,
 }
@@ -117,12 +119,12 @@ impl Running {
     fn finish(&mut self, until: Option<Instant>) -> Result<Option<Exit>, SessionError> {
         match self.line.receive(self.run, until) {
             Ok(None) => Ok(None),
-            Ok(Some((Response::Exited { ending, usage, .. }, _))) => {
+            Ok(Some((Response::Exited { ending, usage, exceeded, .. }, _))) => {
                 self.over = true;
                 if self.claims {
                     self.line.busy.store(false, Ordering::Release);
                 }
-                Ok(Some(Exit { ending, usage, duration: self.began.elapsed() }))
+                Ok(Some(Exit { ending, usage, exceeded, duration: self.began.elapsed() }))
             }
             Ok(Some(_)) => {
                 self.over = true;

@@ -5,8 +5,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::protocol::{Request, Response, send};
+use super::watch::Watch;
 use crate::sandbox::{
-    Channel, Emulator, FrameError, IdMap, Joined, LaunchError, Plan, Records, Sandbox, launch, launch_idle,
+    Channel, Emulator, Exceeded, FrameError, IdMap, Joined, LaunchError, Plan, Records, Sandbox, launch,
+    launch_idle,
 };
 
 /// Everything under way, and the id maps that it was started with.
@@ -25,6 +27,9 @@ struct Sandboxed {
     sandbox: Sandbox,
     /// Answers root's calls, where root is emulated.
     emulator: Option<Emulator>,
+    /// Of its bounds, if there is something to look after; none any more when one was exceeded.
+    watch: Option<Watch>,
+    exceeded: Option<Exceeded>,
 }
 
 /// What became of a request.
@@ -61,7 +66,10 @@ impl Runs {
         }
         let emulators = self.sandboxes.iter().filter_map(|one| one.emulator.as_ref());
         emulators.flat_map(Emulator::listeners).for_each(watch);
-        if poll(&mut watched, PollTimeout::NONE).is_err() {
+        let pause = self.sandboxes.iter().filter_map(|one| one.watch.as_ref()?.pause()).min();
+        let pause =
+            pause.map_or(PollTimeout::NONE, |pause| PollTimeout::try_from(pause).unwrap_or(PollTimeout::MAX));
+        if poll(&mut watched, pause).is_err() {
             // EINTR; anything else shows when the host is spoken to.
             return Ok(false);
         }
@@ -71,6 +79,7 @@ impl Runs {
         if ready.any(|asked| asked) {
             self.sandboxes.iter_mut().filter_map(|one| one.emulator.as_mut()).for_each(Emulator::serve_all);
         }
+        self.sandboxes.iter_mut().for_each(Sandboxed::look);
         Ok(spoke)
     }
 
@@ -80,17 +89,18 @@ impl Runs {
             for (run, joined) in std::mem::take(&mut one.joined) {
                 if ended.next() == Some(true) {
                     let (ending, usage) = joined.wait();
-                    send(host, &Response::Exited { run, ending, usage }, &[])?;
+                    send(host, &Response::Exited { run, ending, usage, exceeded: one.exceeded }, &[])?;
                 } else {
                     one.joined.push((run, joined));
                 }
             }
             if ended.next() == Some(true) {
-                let Sandboxed { run, sandbox, joined, emulator } = one;
+                let Sandboxed { run, sandbox, joined, emulator, watch, exceeded } = one;
                 self.records = emulator.map(Emulator::into_records).unwrap_or_default();
                 drop(joined);
                 let (ending, usage) = sandbox.wait();
-                send(host, &Response::Exited { run, ending, usage }, &[])?;
+                let exceeded = exceeded.or_else(|| watch?.last_look());
+                send(host, &Response::Exited { run, ending, usage, exceeded }, &[])?;
             } else {
                 self.sandboxes.push(one);
             }
@@ -109,11 +119,11 @@ impl Runs {
             Request::Run { run, mut plan } => {
                 let streams = three(fds)?;
                 let launched = self.launch(&mut plan, |plan, map| launch(plan, map, streams));
-                self.started(host, run, launched)?;
+                self.started(host, run, &plan, launched)?;
             }
             Request::Open { run, mut plan } => {
                 let launched = self.launch(&mut plan, launch_idle);
-                self.started(host, run, launched)?;
+                self.started(host, run, &plan, launched)?;
             }
             Request::Join { run, within, mut plan } => {
                 self.join(host, run, within, &mut plan, three(fds)?)?
@@ -154,6 +164,7 @@ impl Runs {
         &mut self,
         host: &Channel,
         run: u64,
+        plan: &Plan,
         launched: Result<(Sandbox, Option<Emulator>), LaunchError>,
     ) -> Result<(), FrameError> {
         match launched {
@@ -163,7 +174,9 @@ impl Runs {
                 if let (Some(emulator), Some(listener)) = (&mut emulator, sandbox.take_listener()) {
                     emulator.attach(listener);
                 }
-                self.sandboxes.push(Sandboxed { joined: Vec::new(), run, sandbox, emulator });
+                let watch = Watch::new(plan);
+                let joined = Vec::new();
+                self.sandboxes.push(Sandboxed { joined, run, sandbox, emulator, watch, exceeded: None });
                 tell_start(host, run, pid, terminal)
             }
         }
@@ -206,6 +219,19 @@ impl Runs {
                 sandbox(&one.sandbox);
             }
             one.joined.iter().filter(|(number, _)| *number == run).for_each(|(_, it)| joined(it));
+        }
+    }
+}
+
+impl Sandboxed {
+    /// Looks after the bounds, and kills everything when one is exceeded.
+    fn look(&mut self) {
+        let Some(watch) = &mut self.watch else { return };
+        let tops = self.joined.iter().map(|(_, joined)| joined.pid());
+        self.exceeded = watch.look(self.sandbox.pid(), tops);
+        if self.exceeded.is_some() {
+            self.watch = None;
+            self.sandbox.kill();
         }
     }
 }

@@ -3,11 +3,17 @@
 mod bad_input;
 mod copying;
 mod history;
+mod limits;
 mod memory;
+mod mounts;
+mod network;
 mod reading;
 mod recorded;
 mod refs;
 mod restricted;
 mod run;
 mod run_options;
+mod secrets;
+mod streaming;
 mod surface;
+mod terminal;

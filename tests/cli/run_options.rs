@@ -142,20 +142,3 @@ fn arguments_behind_the_command_are_its_own() {
     let out = env.ok(&["run", "--from", "host", "-q", "printf", "%s\n", "-q", "--from"]);
     assert_eq!(out, "-q\n--from\n");
 }
-
-#[test]
-fn options_of_later_versions_are_refused_in_one_line() {
-    let env = TestEnv::new();
-    for option in [
-        &["-t"][..],
-        &["-it"],
-        &["--tty"],
-        &["--memory", "1g"],
-        &["--cpus", "2"],
-        &["--pids", "10"],
-        &["--network", "private"],
-    ] {
-        let line = env.fails(125, &[&["run", "--from", "host"], option, &["-c", "true"]].concat());
-        assert!(line.contains("is not supported yet"), "{line}");
-    }
-}

@@ -4,10 +4,11 @@ use std::process::Stdio;
 
 use crate::support::TestEnv;
 
-const VERBS: [&str; 18] = [
+const VERBS: [&str; 19] = [
     "import",
     "images",
     "run",
+    "shell",
     "branch",
     "tag",
     "switch",

@@ -5,6 +5,7 @@ mod capture;
 mod copying;
 mod layers;
 mod live;
+mod open;
 mod remembering;
 mod scale;
 

@@ -87,6 +87,13 @@ fn not_here(what: &str) {
     assert!(std::env::var_os("CI").is_none_or(|ci| ci.is_empty()), "not shown on this machine: {what}");
 }
 
+/// Whether the kernel is of that version or later.
+fn kernel_has(version: (u32, u32)) -> bool {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release.split('.').map(|part| part.parse().unwrap_or(0));
+    (numbers.next().unwrap(), numbers.next().unwrap()) >= version
+}
+
 /// Whether the tests run as real root, whom some protections of the host do not bind.
 fn real_root() -> bool {
     nix::unistd::geteuid().is_root()

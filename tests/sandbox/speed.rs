@@ -57,6 +57,11 @@ fn speed_next_to_bubblewrap() {
     for dir in ["proc", "dev", "sys"] {
         fs::create_dir_all(case.dir.join("lower").join(dir)).unwrap();
     }
+    report("run on the lower directory itself, read-only", |_| {
+        let mut plan = case.plan(&["/bin/true"]);
+        plan.rootfs = Rootfs::Directory { path: case.dir.join("lower"), read_only: true };
+        case.session.run(plan, [null(), null(), null()]).unwrap().wait().unwrap();
+    });
     report("bwrap --unshare-all on the lower directory", |_| {
         let status = Command::new("bwrap")
             .args(["--unshare-all", "--die-with-parent", "--ro-bind"])

@@ -75,6 +75,18 @@ pub(in crate::cli) struct Shared {
     /// Kill everything after this time, such as 30s or 1h30m
     #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     pub(super) timeout: Option<Duration>,
+    /// Limit the memory of everything that runs together, such as 512m or 2g
+    #[arg(long, value_name = "BYTES", value_parser = values::size)]
+    pub(super) memory: Option<u64>,
+    /// Limit processor time, as a number of processors such as 1.5
+    #[arg(long, value_name = "COUNT", value_parser = values::processors, allow_negative_numbers = true)]
+    pub(super) cpus: Option<f64>,
+    /// Limit how many processes and threads there are at a time
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) pids: Option<u64>,
+    /// Stop the command, and keep nothing of it, when it has written so many bytes to files
+    #[arg(long, value_name = "BYTES", value_parser = values::size)]
+    pub(super) disk: Option<u64>,
     /// What can be reached
     #[arg(long, value_enum, default_value = "none", value_name = "NETWORK")]
     pub(super) network: NetworkChoice,
@@ -121,32 +133,6 @@ pub(in crate::cli) struct Shared {
     /// Keep at most so many bytes of each output stream [default: 16M]
     #[arg(long, value_name = "BYTES", value_parser = values::size)]
     pub(super) max_output: Option<u64>,
-    #[command(flatten)]
-    pub(super) later: Later,
-}
-
-/// Options that a later version brings: known, so that they are refused clearly and never ignored.
-#[derive(Debug, clap::Args)]
-pub(super) struct Later {
-    #[arg(long, hide = true, allow_hyphen_values = true)]
-    pub(super) memory: Option<String>,
-    #[arg(long, hide = true, allow_hyphen_values = true)]
-    pub(super) cpus: Option<String>,
-    #[arg(long, hide = true, allow_hyphen_values = true)]
-    pub(super) pids: Option<String>,
-}
-
-impl Later {
-    /// The first option that is not supported yet.
-    pub(super) fn named(&self) -> Option<&'static str> {
-        [
-            (self.memory.is_some(), "--memory"),
-            (self.cpus.is_some(), "--cpus"),
-            (self.pids.is_some(), "--pids"),
-        ]
-        .into_iter()
-        .find_map(|(given, name)| given.then_some(name))
-    }
 }
 
 /// When a remembered run is used.
@@ -178,6 +164,6 @@ pub(super) enum NetworkChoice {
     None,
     /// The host's network
     Host,
-    #[value(hide = true)]
+    /// A network of its own with a way out and none in, through pasta or slirp4netns
     Private,
 }

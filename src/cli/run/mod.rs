@@ -1,9 +1,10 @@
 //! `treebox run`: run a command on a state and move a branch to the result.
 //!
 //! `args.rs` and `mounts.rs` are what can be typed, `plan.rs` what it means, `stdin.rs`, `terminal.rs`, `signals.rs` and `passing.rs`
-//! connect the command with this process, `report.rs` tells what came of it.
+//! connect the command with this process, `report.rs` tells what came of it and `limits.rs` how limits were kept.
 
 mod args;
+mod limits;
 mod mounts;
 mod passing;
 mod plan;
@@ -47,11 +48,11 @@ pub(super) fn step(
         let passing = Arc::clone(&passing);
         Arc::new(move |stream, bytes: &[u8]| passing.write(stream, bytes)) as Sink
     });
-    let mut raw = None;
+    let raw = if command.is_typed_to() { Raw::enter() } else { None };
     let mut live = |input: LiveInput| {
         if let Some(end) = input.stdin {
-            if input.terminal.is_some() {
-                raw = Raw::enter();
+            if let Some(raw) = &raw {
+                raw.hand_over();
             }
             stdin::copy_to(end, input.terminal.clone());
         }
@@ -69,6 +70,9 @@ pub(super) fn step(
         if outcome.reused {
             passing.write(Stream::Stdout, &outcome.stdout);
             passing.write(Stream::Stderr, &outcome.stderr);
+        }
+        if let Some(line) = limits::line(outcome) {
+            context.out.note(line);
         }
         context.out.note(report::line(&step, target));
     }

@@ -58,11 +58,6 @@ pub(in crate::cli) fn with_input(command: Command, tty: bool) -> Result<Command,
 
 /// Applies the options that `run` and `shell` share.
 pub(in crate::cli) fn shared(args: &Shared, mut command: Command) -> Result<Command, Failure> {
-    let unsupported = args.later.named();
-    let unsupported = unsupported.or((args.network == NetworkChoice::Private).then_some("--network private"));
-    if let Some(option) = unsupported {
-        return Err(Failure::refused(format!("{option} is not supported yet")));
-    }
     for (key, value) in &args.env {
         // As in podman: a variable that the host does not have is not set inside.
         let value = match value {
@@ -88,6 +83,18 @@ pub(in crate::cli) fn shared(args: &Shared, mut command: Command) -> Result<Comm
     if let Some(bytes) = args.max_output {
         command = command.max_output(bytes);
     }
+    if let Some(bytes) = args.memory {
+        command = command.memory(bytes);
+    }
+    if let Some(count) = args.cpus {
+        command = command.cpus(count);
+    }
+    if let Some(count) = args.pids {
+        command = command.pids(count);
+    }
+    if let Some(bytes) = args.disk {
+        command = command.disk(bytes);
+    }
     if let Some(epoch) = args.epoch.map_or_else(source_date_epoch, |epoch| Ok(Some(epoch)))? {
         command = command.epoch(epoch);
     }
@@ -99,7 +106,11 @@ pub(in crate::cli) fn shared(args: &Shared, mut command: Command) -> Result<Comm
             FeatureChoice::Socketcall => Feature::Socketcall,
         });
     }
-    let network = if args.network == NetworkChoice::Host { Network::Host } else { Network::None };
+    let network = match args.network {
+        NetworkChoice::None => Network::None,
+        NetworkChoice::Host => Network::Host,
+        NetworkChoice::Private => Network::Private,
+    };
     let mounts = [&args.mount, &args.volume, &args.tmpfs, &args.secret];
     let mounts = mounts.into_iter().flatten().flatten();
     let command = mounts.fold(command, |command, mount| command.mount((**mount).clone()));

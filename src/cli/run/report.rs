@@ -3,6 +3,7 @@
 use serde::Serialize;
 use treebox::{Step, Target};
 
+use super::limits;
 use crate::cli::exit::Failure;
 use crate::cli::output::Output;
 use crate::cli::{records, text};
@@ -31,6 +32,8 @@ struct Record<'a> {
     duration_ms: f64,
     resources: records::ResourcesRecord,
     changes: records::Counts,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limits: Option<limits::Record<'a>>,
 }
 
 pub(super) fn json(step: &Step, out: &mut Output) -> Result<(), Failure> {
@@ -56,6 +59,7 @@ pub(super) fn json(step: &Step, out: &mut Output) -> Result<(), Failure> {
         duration_ms: records::milliseconds(outcome.duration),
         resources: outcome.resources.into(),
         changes: outcome.changes.into(),
+        limits: limits::record(outcome),
     })
 }
 
@@ -65,6 +69,8 @@ pub(super) fn line(step: &Step, target: &Target) -> String {
     let mut words = Vec::new();
     if outcome.timed_out {
         words.push("timed out;".to_owned());
+    } else if let Some(limit) = limits::killed_for(outcome) {
+        words.push(format!("killed: over the {};", limits::text(limit)));
     } else if let Some(signal) = outcome.signal {
         words.push(format!("killed by signal {signal};"));
     } else if let Some(code) = outcome.exit_code.filter(|code| *code != 0) {

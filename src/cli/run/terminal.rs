@@ -7,13 +7,22 @@ use std::io::{self, IsTerminal as _};
 use std::os::fd::AsFd as _;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
+use nix::sys::termios::{LocalFlags, SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use treebox::TerminalSize;
 
-/// How the terminal on standard input was before it was made raw.
-static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
+/// How the terminal on standard input was before it was made raw, and how raw it is to be.
+static BEFORE: Mutex<Option<(Termios, Keys)>> = Mutex::new(None);
 
-fn before() -> MutexGuard<'static, Option<Termios>> {
+/// Which keys are left to this process.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Keys {
+    /// Those that make signals: there is no command yet that could take them.
+    Signals,
+    /// None.
+    Nothing,
+}
+
+fn before() -> MutexGuard<'static, Option<(Termios, Keys)>> {
     BEFORE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -21,13 +30,22 @@ fn before() -> MutexGuard<'static, Option<Termios>> {
 pub(super) struct Raw(());
 
 impl Raw {
-    /// Makes the terminal on standard input raw; nothing where that is none.
+    /// Makes the terminal on standard input raw, so that nothing that the command writes passes through its settings; nothing where
+    /// that is no terminal. Ctrl-C is still this process's.
     pub(super) fn enter() -> Option<Self> {
         let stdin = io::stdin();
         let settings = tcgetattr(stdin.as_fd()).ok()?;
-        *before() = Some(settings);
+        *before() = Some((settings, Keys::Signals));
         resume();
         Some(Self(()))
+    }
+
+    /// Leaves every key to the command, which is there now.
+    pub(super) fn hand_over(&self) {
+        if let Some((_, keys)) = &mut *before() {
+            *keys = Keys::Nothing;
+        }
+        resume();
     }
 }
 
@@ -40,14 +58,17 @@ impl Drop for Raw {
 
 /// Makes the terminal raw again after this process was stopped; nothing where it was not raw or belongs to another job now.
 pub(super) fn resume() {
-    let Some(mut settings) = before().clone() else { return };
+    let Some((mut settings, keys)) = before().clone() else { return };
     cfmakeraw(&mut settings);
+    if keys == Keys::Signals {
+        settings.local_flags |= LocalFlags::ISIG;
+    }
     set(&settings);
 }
 
 /// Puts the terminal back as it was; nothing where it was never made raw.
 pub(in crate::cli) fn restore() {
-    if let Some(settings) = &*before() {
+    if let Some((settings, _)) = &*before() {
         set(settings);
     }
 }

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use super::cache::{Held, Made, name_of};
 use super::points::{Points, Stubs};
 use super::secret::{Secrets, too_short};
-use super::{Owner, ReadSecret, ResolvedMount, What};
+use super::{Owner, ReadSecret, ResolvedMount, Sharing, What};
 use crate::engine::core::Core;
 use crate::engine::error::Result;
+use crate::engine::network::RESOLVER_FILE;
 use crate::engine::spec::Resolved;
 use crate::object::TreePath;
 use crate::sandbox::Mount;
@@ -21,19 +22,21 @@ pub(in crate::engine) struct RunMounts {
     pub(in crate::engine) plan: Vec<Mount>,
     pub(in crate::engine) stubs: Stubs,
     pub(in crate::engine) secrets: Secrets,
-    caches: Vec<Held>,
+    /// By id.
+    caches: Vec<(String, Held)>,
 }
 
 impl Core {
-    /// Opens what a run mounts. `timeout` limits how long it waits for caches.
+    /// Opens what a run mounts; `resolver` is the file to be seen as the resolver file. `timeout` limits how long it waits for caches.
     pub(in crate::engine) fn open_mounts(
         &self,
         session: &Session,
         resolved: &Resolved,
+        resolver: Option<&Path>,
         timeout: Option<Duration>,
     ) -> Result<RunMounts> {
         let mut run = RunMounts::default();
-        if resolved.mounts.is_empty() {
+        if resolved.mounts.is_empty() && resolver.is_none() {
             return Ok(run);
         }
         let deadline = timeout.map(|limit| Instant::now() + limit);
@@ -59,9 +62,23 @@ impl Core {
                 (What::Cache { id, sharing, owner: given, mode, read_only }, _) => {
                     let (uid, gid) = owner(given);
                     let made = Made { mode: *mode, uid, gid };
-                    let held = self.hold_cache(session, id, *sharing, made, deadline)?;
-                    points.add(target, true, bind(&held.path, held.identity, *read_only));
-                    run.caches.push(held);
+                    // A run that mounts one cache twice must not wait for itself.
+                    let again = *sharing != Sharing::Private;
+                    let held = run.caches.iter().position(|(held, _)| again && held == id);
+                    let at = match held {
+                        Some(at) => at,
+                        None => {
+                            let held = self.hold_cache(session, id, *sharing, made, deadline)?;
+                            run.caches.push((id.clone(), held));
+                            run.caches.len() - 1
+                        }
+                    };
+                    let (_, held) = &run.caches[at];
+                    let mount = bind(&held.path, held.identity, *read_only);
+                    match read_only {
+                        true => points.add(target, true, mount),
+                        false => points.add_own(target, mount),
+                    }
                 }
                 (What::Secret { id, source, owner: given, mode, .. }, _) => {
                     let bytes = source.read(id)?;
@@ -74,6 +91,11 @@ impl Core {
                 }
                 (What::Bind { .. }, None) => unreachable!("every bind mount is resolved with its source"),
             }
+        }
+        if let Some(source) = resolver {
+            let bind =
+                Mount::Bind { source: source.into(), found: None, target: "/".into(), read_only: false };
+            points.add_unless_covered(&parsed(RESOLVER_FILE.as_bytes())?, bind);
         }
         (run.plan, run.stubs) = points.finish()?;
         if !resolved.disposable {
@@ -91,7 +113,10 @@ impl Core {
         if mounts.iter().any(|mount| matches!(mount.what, What::Cache { .. })) {
             let identity = self.layer_identity()?;
             ordered.sort_by_cached_key(|mount| match &mount.what {
-                What::Cache { id, .. } => Some(name_of(id, &identity)),
+                // Of one cache that is mounted twice, the stricter lock is taken.
+                What::Cache { id, sharing, .. } => {
+                    Some((name_of(id, &identity), *sharing != Sharing::Locked, *sharing == Sharing::Private))
+                }
                 _ => None,
             });
         }
@@ -112,5 +137,9 @@ fn joined(target: &TreePath, below: &Path) -> Result<TreePath> {
     let mut bytes = target.to_bytes();
     bytes.push(b'/');
     bytes.extend_from_slice(below.as_os_str().as_encoded_bytes());
-    TreePath::parse(&bytes).map_err(|error| crate::engine::error::Error::invalid(error.to_string()))
+    parsed(&bytes)
+}
+
+fn parsed(path: &[u8]) -> Result<TreePath> {
+    TreePath::parse(path).map_err(|error| crate::engine::error::Error::invalid(error.to_string()))
 }
