@@ -206,8 +206,8 @@ impl Resolved {
         plan.gid = spec.gid;
         plan.groups.clone_from(&spec.groups);
         plan.umask = u32::from(spec.umask);
-        plan.allow = spec.allow.iter().map(|feature| sandbox_feature(*feature)).collect();
         plan.emulation = (spec.root_mode == RootMode::Recorded).then(Emulation::default);
+        plan.allow = spec.allow.iter().map(|feature| sandbox_feature(*feature)).collect();
     }
 }
 

@@ -191,7 +191,8 @@ fn listen(report: &OwnedFd) -> Result<Heard, LaunchError> {
                     if let ControlMessageOwned::ScmRights(fds) = part {
                         // SAFETY: the kernel has just made these descriptors for this process; nobody else knows them.
                         let fds = fds.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
-                        given = fds.last();
+                        let fds: Vec<OwnedFd> = fds.collect();
+                        given = fds.into_iter().next();
                     }
                 }
                 message.bytes

@@ -25,11 +25,11 @@ struct Sandboxed {
     joined: Vec<(u64, Joined)>,
     run: u64,
     sandbox: Sandbox,
+    /// Answers root's calls, where root is emulated.
+    emulator: Option<Emulator>,
     /// Of its bounds, if there is something to look after; none any more when one was exceeded.
     watch: Option<Watch>,
     exceeded: Option<Exceeded>,
-    /// Answers root's calls, where root is emulated.
-    emulator: Option<Emulator>,
 }
 
 /// What became of a request.
@@ -64,11 +64,11 @@ impl Runs {
             one.joined.iter().for_each(|(_, joined)| watch(joined.pidfd()));
             watch(one.sandbox.pidfd());
         }
+        let emulators = self.sandboxes.iter().filter_map(|one| one.emulator.as_ref());
+        emulators.flat_map(Emulator::listeners).for_each(watch);
         let pause = self.sandboxes.iter().filter_map(|one| one.watch.as_ref()?.pause()).min();
         let pause =
             pause.map_or(PollTimeout::NONE, |pause| PollTimeout::try_from(pause).unwrap_or(PollTimeout::MAX));
-        let emulators = self.sandboxes.iter().filter_map(|one| one.emulator.as_ref());
-        emulators.flat_map(Emulator::listeners).for_each(watch);
         if poll(&mut watched, pause).is_err() {
             // EINTR; anything else shows when the host is spoken to.
             return Ok(false);
@@ -95,7 +95,7 @@ impl Runs {
                 }
             }
             if ended.next() == Some(true) {
-                let Sandboxed { run, sandbox, joined, watch, exceeded, emulator } = one;
+                let Sandboxed { run, sandbox, joined, emulator, watch, exceeded } = one;
                 self.records = emulator.map(Emulator::into_records).unwrap_or_default();
                 drop(joined);
                 let (ending, usage) = sandbox.wait();
@@ -175,15 +175,8 @@ impl Runs {
                     emulator.attach(listener);
                 }
                 let watch = Watch::new(plan);
-                let exceeded = None;
-                self.sandboxes.push(Sandboxed {
-                    joined: Vec::new(),
-                    run,
-                    sandbox,
-                    watch,
-                    exceeded,
-                    emulator,
-                });
+                let joined = Vec::new();
+                self.sandboxes.push(Sandboxed { joined, run, sandbox, emulator, watch, exceeded: None });
                 tell_start(host, run, pid, terminal)
             }
         }

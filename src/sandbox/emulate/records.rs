@@ -217,23 +217,23 @@ impl Origin {
         rustix::fs::openat2(upper, path, flags, Mode::empty(), resolve).ok()
     }
 
-    fn key(&self, fd: &OwnedFd, stat: &libc::statx) -> Result<Key, Stop> {
+    /// The key of an inode, and its number where the changes go.
+    fn key(&self, fd: &OwnedFd, stat: &libc::statx) -> Result<(Key, u64), Stop> {
         for _ in 0..TRIES {
             let Some(path) = self.path(fd, stat)? else { break };
             let Some(upper) = self.upper_of(&path) else { break };
+            let there = look(&upper)?;
             let key = match handle(upper.as_fd(), b"") {
                 Some(handle) => Key::Handle(handle),
-                None => {
-                    let stat = look(&upper)?;
-                    Key::Number(stat.stx_ino, stat.stx_btime.tv_sec, stat.stx_btime.tv_nsec)
-                }
+                None => Key::Number(there.stx_ino, there.stx_btime.tv_sec, there.stx_btime.tv_nsec),
             };
             if self.path(fd, &look(fd)?)?.as_ref() == Some(&path) {
-                return Ok(key);
+                return Ok((key, there.stx_ino));
             }
         }
         let born = &stat.stx_btime;
-        Ok(Key::Elsewhere(stat.stx_mnt_id, stat.stx_ino, born.tv_sec, born.tv_nsec))
+        let key = Key::Elsewhere(stat.stx_mnt_id, stat.stx_ino, born.tv_sec, born.tv_nsec);
+        Ok((key, stat.stx_ino))
     }
 }
 
@@ -246,7 +246,7 @@ impl Records {
         stat: &libc::statx,
     ) -> Result<Option<&'r Recorded>, Stop> {
         if self.numbers.contains(&stat.stx_ino)
-            && let Some(recorded) = self.by_inode.get(&origin.key(fd, stat)?)
+            && let Some(recorded) = self.by_inode.get(&origin.key(fd, stat)?.0)
         {
             return Ok(Some(recorded));
         }
@@ -259,8 +259,9 @@ impl Records {
     /// Records what a file is to be. It must have an inode where the changes go by now, if it can.
     pub(super) fn note(&mut self, origin: &Origin, fd: &OwnedFd, recorded: Recorded) -> Result<(), Stop> {
         let stat = look(fd)?;
-        let key = origin.key(fd, &stat)?;
-        self.numbers.insert(stat.stx_ino);
+        let (key, number) = origin.key(fd, &stat)?;
+        // A copied-up file keeps its lower number under its old name; another name of it has the upper one (index=off).
+        self.numbers.extend([stat.stx_ino, number]);
         self.also_named(&path_of(fd)?);
         self.xattrs |= !recorded.xattrs.is_empty();
         self.by_inode.insert(key, recorded);
@@ -269,7 +270,7 @@ impl Records {
 
     /// Whether a file has a record of its own.
     pub(super) fn has(&self, origin: &Origin, fd: &OwnedFd, stat: &libc::statx) -> Result<bool, Stop> {
-        Ok(self.numbers.contains(&stat.stx_ino) && self.by_inode.contains_key(&origin.key(fd, stat)?))
+        Ok(self.numbers.contains(&stat.stx_ino) && self.by_inode.contains_key(&origin.key(fd, stat)?.0))
     }
 }
 
