@@ -1,6 +1,5 @@
 //! One execution: from layers and a plan to an exit status, and from an upper directory to a state.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,7 +11,7 @@ use super::core::{Core, mapped_ids, now_ms};
 use super::error::{Error, Result};
 use super::layers::{Stack, make_layer};
 use super::limits::Keeping;
-use super::mounts::RunMounts;
+use super::mounts::{RunMounts, Secrets};
 use super::network::RunNetwork;
 use super::outcome::{Finished, Outcome};
 use super::spec::Resolved;
@@ -20,14 +19,13 @@ use super::state::{Origin, State};
 use super::types::Sink;
 use crate::disk::Scratch;
 use crate::index::{MAX_INLINE_OUTPUT_BYTES, OutputRecord, Run, Usage};
-use crate::object::{self, Draft, Feature, NewNode, StateId, TreeId, TreePath};
+use crate::object::{self, Draft, Feature, StateId, TreeId};
 use crate::sandbox::{Plan, Rootfs, Upper};
 use crate::store::Batch;
 use crate::worker::{Session, SessionError};
 use crate::worktree::layer::{
-    Applied, BuildOptions, CaptureOptions, Captured, CapturedNode, IdRange, LayerEntry, LayerNode, apply,
+    Applied, BuildOptions, CaptureOptions, CapturedNode, IdRange, LayerEntry, LayerNode, apply,
 };
-use crate::worktree::leak::{Leak, LeakPart};
 
 /// A command under way in a sandbox of its own. The fields are dropped in their order: what runs ends before its files go.
 pub(super) struct Execution {
@@ -269,7 +267,7 @@ impl Ground {
         let kept = match self.keeping.over_disk(finished.exceeded) {
             Some(over) => Err(over),
             None if self.disposable => Ok(()),
-            None => self.keep(&session, &mut outcome),
+            None => self.room_to_keep().and_then(|()| self.keep(&session, &mut outcome)),
         };
         let cleared = clear(&session, &run_dirs(&self.scratch));
         self.core.release(session);
@@ -289,6 +287,21 @@ impl Ground {
                 .notice(&format!("{path} changed during the run: its result is kept and not remembered"));
             self.resolved.key = None;
         }
+    }
+
+    /// Refuses to keep the result of a run that has filled the store's file system.
+    ///
+    /// Keeping takes hardly any room, since files are moved; but begun without any it would leave files in the store that nothing
+    /// names, and with them a full file system.
+    fn room_to_keep(&self) -> Result<()> {
+        const LEAST_BYTES: u64 = 4 << 20;
+        let path = self.scratch.path();
+        let stat = rustix::fs::statvfs(path).map_err(|errno| Error::disk("look at", path, errno.into()))?;
+        if stat.f_bavail.saturating_mul(stat.f_frsize) < LEAST_BYTES {
+            let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+            return Err(Error::disk("keep the result of the run in", self.core.layout().root(), full));
+        }
+        Ok(())
     }
 
     /// Turns the upper directory into a state and remembers the run.
@@ -359,7 +372,7 @@ impl Ground {
         }
         let root = core.store.root(tree)?;
         let mut draft = Draft::from_root(&core.store, *tree, root);
-        let leaks = new_leaks(&mut draft, &captured, capture.leaks)?;
+        let leaks = Secrets::new_leaks(&mut draft, &captured, capture.leaks)?;
         if !leaks.is_empty() {
             return Err(secrets.refusal(&leaks));
         }
@@ -439,34 +452,6 @@ fn sandbox_feature(feature: Feature) -> crate::sandbox::Feature {
         Feature::Keyring => crate::sandbox::Feature::Keyring,
         Feature::Socketcall => crate::sandbox::Feature::Socketcall,
     }
-}
-
-/// The leaks without those in files that are as the parent has them: those bytes were there before, and were only copied up.
-fn new_leaks(draft: &mut Draft<'_>, captured: &[Captured], leaks: Vec<Leak>) -> Result<Vec<Leak>> {
-    let mut new = Vec::new();
-    if leaks.is_empty() {
-        return Ok(new);
-    }
-    let nodes: HashMap<&[u8], &CapturedNode> =
-        captured.iter().map(|entry| (entry.path.as_slice(), &entry.node)).collect();
-    for leak in leaks {
-        let before = match TreePath::parse(&leak.path) {
-            Ok(path) => draft.leaf(&path)?.map(|(_, node)| node.clone()),
-            Err(_) => None,
-        };
-        let same = match (leak.part, nodes.get(leak.path.as_slice()), before) {
-            (
-                LeakPart::Content,
-                Some(CapturedNode::File { blob, .. }),
-                Some(NewNode::File { blob: old, .. }),
-            ) => *blob == old,
-            _ => false,
-        };
-        if !same {
-            new.push(leak);
-        }
-    }
-    Ok(new)
 }
 
 /// Removes what a run left and nobody keeps. What belongs to mapped ids only the worker can remove.

@@ -3,7 +3,7 @@
 //! A tree's layer is looked up first. One that has none is made: as what differs from a tree whose layers are there, else whole.
 //! A stack that grew longer than [`MAX_STACK`] is shortened by joining its upper layers.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::core::{Core, mapped_ids, now_ms};
 use super::error::{Error, Result};
@@ -267,7 +267,7 @@ fn missing_mount_points(source: &dyn TreeSource, root: &Entry) -> Result<Vec<Lay
 /// Makes a small layer of directories and empty files in a directory that does not exist yet.
 pub(super) fn make_layer(
     session: &Session,
-    dir: &PathBuf,
+    dir: &Path,
     entries: &[LayerEntry],
     options: BuildOptions,
 ) -> Result<()> {

@@ -107,7 +107,9 @@ impl Place {
             return Err("this process's cgroup is out of sight".to_owned());
         }
         let root = PathBuf::from(root);
-        Ok(Self { own: root.join(below.trim_start_matches('/')), root })
+        // Joining an empty name would leave a slash at the end.
+        let own = Path::new(below).strip_prefix("/").map_or_else(|_| root.clone(), |below| root.join(below));
+        Ok(Self { own: own.components().collect(), root })
     }
 
     /// Makes a cgroup for one sandbox with as many of the limits as can be had; says which those are, and why not all.

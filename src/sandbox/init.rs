@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use super::fault::{self, Aspect, Fault};
+use super::kernel;
 use super::plan::{Resource, TerminalSize};
 use super::scene::{Scene, exists};
 use super::step::{Program, Step};
@@ -452,6 +453,8 @@ fn become_payload(step: &Step) -> Result<(), Fault> {
             let limits = rustix::process::Rlimit { current: value(*soft), maximum: value(*hard) };
             rustix::process::setrlimit(kernel_resource(*resource), limits)?;
         }
+        Step::LimitAtMost { resource: Resource::Processes, .. }
+            if !kernel::processes_are_counted_per_namespace() => {}
         Step::LimitAtMost { resource, soft, hard } => {
             limit_at_most(kernel_resource(*resource), *soft, *hard)?
         }

@@ -67,6 +67,9 @@ pub const DEFAULT_LIMITS: &[Rlimit] = &[
 /// Process ids of one sandbox, threads included: a fork bomb ends there even for real root (Linux ≥ 6.14).
 const MAX_PROCESS_IDS: u32 = 8192;
 
+/// The kernel's own limit on 64-bit machines (linux/threads.h).
+const PID_MAX_LIMIT: u32 = 4 << 20;
+
 const UNLIMITED: u64 = u64::MAX;
 
 const fn at_most(resource: Resource, soft: u64, hard: u64) -> Rlimit {
@@ -183,7 +186,10 @@ fn scene(plan: &Plan, map: &IdMap) -> Result<Vec<Step>, PlanError> {
     // /proc before everything that could hide the host's: a fresh one is only granted while a whole one is visible.
     steps.push(Step::FreshProc);
     steps.push(if plan.network == Network::Host { Step::HostSys } else { Step::FreshSys });
-    steps.push(Step::ProcessIds { most: MAX_PROCESS_IDS });
+    // Twice what is asked for: after the last number the kernel begins again at 300, and a number is taken until its process is collected.
+    let asked = plan.rlimits.iter().find(|limit| limit.resource == Resource::Processes);
+    let asked = asked.map_or(0, |limit| u32::try_from(limit.soft).unwrap_or(u32::MAX).saturating_mul(2));
+    steps.push(Step::ProcessIds { most: asked.clamp(MAX_PROCESS_IDS, PID_MAX_LIMIT) });
     steps.extend(READ_ONLY.iter().map(|path| Step::ReadOnly(fixed(path))));
     steps.extend(MASKED.iter().map(|path| Step::Mask(fixed(path))));
     steps.extend(MASKED_OF_HOST.iter().map(|path| Step::MaskOfHost(fixed(path))));

@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod bounds;
 mod fixture;
 mod identity;
 mod isolation;
