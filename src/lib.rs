@@ -51,6 +51,7 @@
 //! | `index.db` | [`index`] |
 //! | `history.git/`, `history.lock` | [`history`] |
 //! | `layers/` | [`engine`] names them, [`worktree`] makes and reads them |
+//! | `caches/` | [`engine`] |
 //! | `tmp/` | [`disk`] |
 //!
 //! `store-format.md` is the normative text on every byte of it.

@@ -40,6 +40,22 @@ pub(super) struct Global {
     /// When to use colours; auto honours NO_COLOR
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto", help_heading = "Global options")]
     pub(super) color: When,
+    /// Which ids commands have: auto takes the first of mapped, recorded and plain that works
+    #[arg(long, global = true, value_name = "KIND", default_value = "auto", help_heading = "Global options")]
+    pub(super) identity: IdentityKind,
+}
+
+/// Which ids commands have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum IdentityKind {
+    /// The best that works
+    Auto,
+    /// Subordinate ids, or an error
+    Mapped,
+    /// One id; owners that root inside asks for are recorded
+    Recorded,
+    /// One id and nothing else
+    Plain,
 }
 
 /// When to use colours.

@@ -42,10 +42,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use treebox::EngineOptions;
 use treebox::blocking::Engine;
+use treebox::{EngineOptions, IdentityChoice};
 
-use args::{Cli, Global, Verb};
+use args::{Cli, Global, IdentityKind, Verb};
 use exit::{Exit, Failure};
 use output::Output;
 
@@ -67,7 +67,13 @@ impl Context {
             Some(dir) => EngineOptions::at(dir),
             None => EngineOptions::from_env()?,
         };
-        let engine = Engine::open(adapt(options))?;
+        let identity = match self.global.identity {
+            IdentityKind::Auto => IdentityChoice::Auto,
+            IdentityKind::Mapped => IdentityChoice::Subordinate,
+            IdentityKind::Recorded => IdentityChoice::Recorded,
+            IdentityKind::Plain => IdentityChoice::Single,
+        };
+        let engine = Engine::open(adapt(options.identity(identity)))?;
         // This process ends with its one verb. What it leaves open the kernel closes faster, and the worker ends by itself when its socket closes.
         std::mem::forget(engine.clone());
         Ok(engine)

@@ -21,6 +21,8 @@ struct Record<'a> {
     env: &'a [String],
     workdir: Option<&'a str>,
     user: Option<&'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    mounts: Vec<MountRecord<'a>>,
     key: Option<String>,
     resources: Option<records::ResourcesRecord>,
     paths: Vec<records::ChangeRecord>,
@@ -34,6 +36,12 @@ struct Record<'a> {
     stderr_base64: Option<String>,
 }
 
+#[derive(Serialize)]
+struct MountRecord<'a> {
+    r#type: &'a str,
+    path: &'a str,
+}
+
 impl<'a> From<&'a CommitDetail> for Record<'a> {
     fn from(detail: &'a CommitDetail) -> Self {
         let (stdout, stdout_base64) = records::text_or_base64(&detail.stdout);
@@ -43,6 +51,7 @@ impl<'a> From<&'a CommitDetail> for Record<'a> {
             env: &detail.env,
             workdir: detail.workdir.as_deref(),
             user: detail.user.as_deref(),
+            mounts: detail.mounts.iter().map(|(kind, path)| MountRecord { r#type: kind, path }).collect(),
             key: detail.key.map(|key| key.to_string()),
             resources: detail.resources.map(Into::into),
             paths: detail.changed.iter().filter_map(records::ChangeRecord::new).collect(),
@@ -101,6 +110,7 @@ fn more_facts(detail: &CommitDetail) -> Vec<String> {
     lines.extend(detail.key.map(|key| format!("key:     {key}")));
     lines.extend(detail.workdir.as_ref().map(|workdir| format!("workdir: {workdir}")));
     lines.extend(detail.user.as_ref().map(|user| format!("user:    {user}")));
+    lines.extend(detail.mounts.iter().map(|(kind, path)| format!("mount:   {kind} {path}")));
     lines.extend(detail.resources.map(|used: Resources| {
         format!(
             "used:    {:.0} ms user, {:.0} ms system, {} resident, {} read, {} written",

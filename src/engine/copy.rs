@@ -249,6 +249,7 @@ impl Core {
         BuildOptions {
             objects: self.layout().objects(),
             mapped_ids,
+            stand_ins: false,
             redirects: false,
             linking: Linking::Never,
         }

@@ -1,6 +1,5 @@
 //! One execution: from layers and a plan to an exit status, and from an upper directory to a state.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,7 +11,7 @@ use super::core::{Core, mapped_ids, now_ms};
 use super::error::{Error, Result};
 use super::layers::{Stack, make_layer};
 use super::limits::Keeping;
-use super::mounts::RunMounts;
+use super::mounts::{RunMounts, Secrets};
 use super::network::RunNetwork;
 use super::outcome::{Finished, Outcome};
 use super::spec::Resolved;
@@ -20,14 +19,13 @@ use super::state::{Origin, State};
 use super::types::Sink;
 use crate::disk::Scratch;
 use crate::index::{MAX_INLINE_OUTPUT_BYTES, OutputRecord, Run, Usage};
-use crate::object::{self, Draft, Feature, NewNode, StateId, TreeId, TreePath};
-use crate::sandbox::{Plan, Rootfs, Upper};
+use crate::object::{self, Draft, Feature, RootMode, StateId, TreeId};
+use crate::sandbox::{Emulation, Plan, Rootfs, Upper};
 use crate::store::Batch;
 use crate::worker::{Session, SessionError};
 use crate::worktree::layer::{
-    Applied, BuildOptions, CaptureOptions, Captured, CapturedNode, IdRange, LayerEntry, LayerNode, apply,
+    Applied, BuildOptions, CaptureOptions, CapturedNode, IdRange, LayerEntry, LayerNode, apply,
 };
-use crate::worktree::leak::{Leak, LeakPart};
 
 /// A command under way in a sandbox of its own. The fields are dropped in their order: what runs ends before its files go.
 pub(super) struct Execution {
@@ -151,7 +149,7 @@ impl Core {
     ) -> Result<Plan> {
         let dirs = run_dirs(scratch);
         let mut lowers = self.lower_paths(stack);
-        let options = self.build_options(self.worker()?.identity());
+        let options = self.build_options(self.worker()?.identity())?;
         let data_lower = options.redirects.then(|| options.objects.clone());
         self.make_upper(session, resolved, &dirs, options.clone())?;
         let stubs = self.with_hidden(&resolved.base, &mounts.stubs.layer)?;
@@ -170,6 +168,9 @@ impl Core {
         let mut plan = Plan::new(Rootfs::Overlay { lowers, data_lower, upper }, Vec::new());
         resolved.payload(&mut plan);
         plan.hostname.clone_from(&spec.hostname);
+        if let Some(emulation) = &mut plan.emulation {
+            emulation.owned = self.owned(&resolved.base)?;
+        }
         plan.mounts.clone_from(&mounts.plan);
         Ok(plan)
     }
@@ -206,6 +207,7 @@ impl Resolved {
         plan.groups.clone_from(&spec.groups);
         plan.umask = u32::from(spec.umask);
         plan.allow = spec.allow.iter().map(|feature| sandbox_feature(*feature)).collect();
+        plan.emulation = (spec.root_mode == RootMode::Recorded).then(Emulation::default);
     }
 }
 
@@ -374,13 +376,15 @@ impl Ground {
         }
         let root = core.store.root(tree)?;
         let mut draft = Draft::from_root(&core.store, *tree, root);
-        let leaks = new_leaks(&mut draft, &captured, capture.leaks)?;
+        let leaks = Secrets::new_leaks(&mut draft, &captured, capture.leaks)?;
         if !leaks.is_empty() {
             return Err(secrets.refusal(&leaks));
         }
         let mapped = mapped_ids(worker.identity());
         let forgiven = self.mounts.stubs.forgive(&mut captured, mapped > 1);
-        let mut applied = apply(&mut draft, &captured, IdRange { mapped }, self.resolved.spec.epoch)?;
+        let recorded = self.resolved.spec.root_mode == RootMode::Recorded;
+        let ids = IdRange { mapped, recorded };
+        let mut applied = apply(&mut draft, &captured, ids, self.resolved.spec.epoch)?;
         applied.upper_is_exact &= !forgiven;
         (*tree, _) = draft.finish(batch)?;
         Ok(applied)
@@ -454,34 +458,6 @@ fn sandbox_feature(feature: Feature) -> crate::sandbox::Feature {
         Feature::Keyring => crate::sandbox::Feature::Keyring,
         Feature::Socketcall => crate::sandbox::Feature::Socketcall,
     }
-}
-
-/// The leaks without those in files that are as the parent has them: those bytes were there before, and were only copied up.
-fn new_leaks(draft: &mut Draft<'_>, captured: &[Captured], leaks: Vec<Leak>) -> Result<Vec<Leak>> {
-    let mut new = Vec::new();
-    if leaks.is_empty() {
-        return Ok(new);
-    }
-    let nodes: HashMap<&[u8], &CapturedNode> =
-        captured.iter().map(|entry| (entry.path.as_slice(), &entry.node)).collect();
-    for leak in leaks {
-        let before = match TreePath::parse(&leak.path) {
-            Ok(path) => draft.leaf(&path)?.map(|(_, node)| node.clone()),
-            Err(_) => None,
-        };
-        let same = match (leak.part, nodes.get(leak.path.as_slice()), before) {
-            (
-                LeakPart::Content,
-                Some(CapturedNode::File { blob, .. }),
-                Some(NewNode::File { blob: old, .. }),
-            ) => *blob == old,
-            _ => false,
-        };
-        if !same {
-            new.push(leak);
-        }
-    }
-    Ok(new)
 }
 
 /// Removes what a run left and nobody keeps. What belongs to mapped ids only the worker can remove.

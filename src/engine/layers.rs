@@ -3,7 +3,7 @@
 //! A tree's layer is looked up first. One that has none is made: as what differs from a tree whose layers are there, else whole.
 //! A stack that grew longer than [`MAX_STACK`] is shortened by joining its upper layers.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::core::{Core, mapped_ids, now_ms};
 use super::error::{Error, Result};
@@ -80,19 +80,24 @@ impl Core {
         format!("{}.{unique}.{:x}", &tree.to_string()[..16], now_ms())
     }
 
-    pub(super) fn build_options(&self, identity: &Identity) -> BuildOptions {
-        BuildOptions {
+    pub(super) fn build_options(&self, identity: &Identity) -> Result<BuildOptions> {
+        Ok(BuildOptions {
             objects: self.layout().objects(),
             mapped_ids: mapped_ids(identity),
+            stand_ins: self.records_owners()?,
             redirects: crate::sandbox::follows_redirects(),
             linking: Linking::Always,
-        }
+        })
     }
 
     pub(super) fn layer_identity(&self) -> Result<String> {
         let worker = self.worker()?;
         Ok(match worker.identity() {
-            Identity::Single { uid, gid } => format!("single {uid} {gid}"),
+            Identity::Single { uid, gid } => {
+                // They differ in what stands for a device.
+                let mode = if self.records_owners()? { "recorded" } else { "single" };
+                format!("{mode} {uid} {gid}")
+            }
             Identity::Subordinate { uid_ranges, gid_ranges } | Identity::Full { uid_ranges, gid_ranges } => {
                 let text = |ranges: &[crate::sandbox::IdRange]| {
                     ranges
@@ -132,7 +137,7 @@ impl Core {
         let scratch = Scratch::new(&self.layout().tmp())?;
         let name = self.layer_name(&tree, &scratch);
         let dir = scratch.path().join("layer");
-        let mut options = self.build_options(self.worker()?.identity());
+        let mut options = self.build_options(self.worker()?.identity())?;
         // Linux 6.18 follows redirects in the lowest layer only, and elsewhere refuses with EPERM.
         options.redirects &= below.is_none();
         if below.is_some() {
@@ -267,7 +272,7 @@ fn missing_mount_points(source: &dyn TreeSource, root: &Entry) -> Result<Vec<Lay
 /// Makes a small layer of directories and empty files in a directory that does not exist yet.
 pub(super) fn make_layer(
     session: &Session,
-    dir: &PathBuf,
+    dir: &Path,
     entries: &[LayerEntry],
     options: BuildOptions,
 ) -> Result<()> {

@@ -129,16 +129,18 @@ impl Keeping {
 
     fn pids(&mut self, count: Option<u64>, plan: &mut Plan, reason: &Option<String>) {
         let Some(count) = count else { return };
+        // Before Linux 5.14 it counts everything that the user runs anywhere, and real root is never bound by it. A cgroup counts
+        // better; then it only takes the place of the sandbox's usual limit, which may be lower.
+        let counted = kernel_at_least(5, 14);
+        if counted {
+            let own = if plan.uid == 0 { OWN_TASKS } else { 0 };
+            limit_process(plan, Resource::Processes, Kernel::Nproc, count.saturating_add(own));
+        }
         if self.has(Controller::Pids) {
             return self.note(LimitKind::Pids, count, Mechanism::Cgroup, None);
         }
         plan.bounds.tasks = Some(count);
-        // Before Linux 5.14 it counts everything that the user runs anywhere, and real root is never bound by it.
-        let per_user = kernel_at_least(5, 14) && !nix::unistd::geteuid().is_root();
-        if per_user {
-            let own = if plan.uid == 0 { OWN_TASKS } else { 0 };
-            limit_process(plan, Resource::Processes, Kernel::Nproc, count.saturating_add(own));
-        }
+        let per_user = counted && !nix::unistd::geteuid().is_root();
         let by = if per_user { Mechanism::PerUser } else { Mechanism::Watch };
         self.note(LimitKind::Pids, count, by, reason.clone());
     }

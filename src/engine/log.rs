@@ -58,6 +58,7 @@ impl Core {
             env: Vec::new(),
             workdir: None,
             user: None,
+            mounts: Vec::new(),
             key: None,
             resources: None,
             changed: Vec::new(),
@@ -77,6 +78,10 @@ impl Core {
             if let Ok(spec) = CommandSpec::decode(&run.spec) {
                 detail.user = Some(format!("{}:{}", spec.uid, spec.gid));
                 detail.workdir = Some(String::from_utf8_lossy(&spec.cwd).into_owned());
+                let mounts = spec.mounts.iter().map(|mount| {
+                    (mount.content.kind().to_owned(), String::from_utf8_lossy(&mount.path).into_owned())
+                });
+                detail.mounts = mounts.collect();
                 detail.env = spec.env;
             }
         }

@@ -25,6 +25,7 @@ mod naming;
 mod network;
 mod open;
 mod outcome;
+mod owned;
 mod prepared;
 mod read;
 mod refs;

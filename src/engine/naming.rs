@@ -256,7 +256,7 @@ fn command_record(spec: &CommandSpec) -> Value {
             json!({ "argv": argv.iter().map(|arg| String::from_utf8_lossy(arg)).collect::<Vec<_>>() })
         }
     };
-    json!({
+    let mut record = json!({
         "program": program,
         "env": spec.env,
         "cwd": String::from_utf8_lossy(&spec.cwd),
@@ -268,5 +268,12 @@ fn command_record(spec: &CommandSpec) -> Value {
         "stdin": spec.stdin.map(|blob| blob.to_string()),
         "copied": spec.injected.iter().map(|file| String::from_utf8_lossy(&file.path)).collect::<Vec<_>>(),
         "epoch": spec.epoch,
-    })
+    });
+    if !spec.mounts.is_empty() {
+        let mounts = spec.mounts.iter().map(
+            |mount| json!({ "path": String::from_utf8_lossy(&mount.path), "type": mount.content.kind() }),
+        );
+        record["mounts"] = mounts.collect();
+    }
+    record
 }

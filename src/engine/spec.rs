@@ -30,6 +30,10 @@ pub(super) struct Resolved {
     pub(super) disposable: bool,
 }
 
+/// Root modes by the word under which the index remembers them.
+const MODES: [(RootMode, &str); 3] =
+    [(RootMode::Mapped, "mapped"), (RootMode::Recorded, "recorded"), (RootMode::Plain, "plain")];
+
 /// The shell that runs shell text.
 const SHELL: [&[u8]; 2] = [b"/bin/sh", b"-c"];
 
@@ -111,14 +115,14 @@ impl Core {
 
     /// How ids inside relate to ids on disk, as it was when a worker last started; asking does not start one if that is known.
     fn root_mode(&self) -> Result<RootMode> {
-        if self.options.identity == IdentityChoice::Single {
-            return Ok(RootMode::Plain);
-        }
-        let name = self.root_mode_name();
-        Ok(match self.index.meta(&name)?.as_deref() {
-            Some("mapped") => RootMode::Mapped,
-            Some("plain") => RootMode::Plain,
-            _ => self.learn_root_mode()?,
+        Ok(match self.options.identity {
+            IdentityChoice::Single => RootMode::Plain,
+            IdentityChoice::Recorded => RootMode::Recorded,
+            IdentityChoice::Subordinate => RootMode::Mapped,
+            IdentityChoice::Auto => match self.remembered_root_mode()? {
+                Some(mode) => mode,
+                None => self.learn_root_mode()?,
+            },
         })
     }
 
@@ -126,21 +130,39 @@ impl Core {
         format!("root-mode.{}", nix::unistd::geteuid())
     }
 
+    fn remembered_root_mode(&self) -> Result<Option<RootMode>> {
+        let word = self.index.meta(&self.root_mode_name())?;
+        Ok(MODES.into_iter().find(|(_, known)| word.as_deref() == Some(known)).map(|(mode, _)| mode))
+    }
+
     /// Starts the worker and remembers which ids it got.
     pub(super) fn learn_root_mode(&self) -> Result<RootMode> {
         let worker = self.worker()?;
-        let (mode, word) = match worker.identity() {
-            Identity::Single { .. } => (RootMode::Plain, "plain"),
-            _ => (RootMode::Mapped, "mapped"),
-        };
-        if self.options.identity != IdentityChoice::Single {
-            let name = self.root_mode_name();
-            if self.index.meta(&name)?.as_deref() != Some(word) {
-                self.index.set_meta(&name, Some(word))?;
-            }
+        let one = matches!(worker.identity(), Identity::Single { .. });
+        debug_assert_eq!(mapped_ids(worker.identity()) == 1, one);
+        match self.options.identity {
+            IdentityChoice::Single => return Ok(RootMode::Plain),
+            IdentityChoice::Recorded => return Ok(RootMode::Recorded),
+            _ => {}
         }
-        debug_assert!((mapped_ids(worker.identity()) == 1) == (mode == RootMode::Plain));
+        let remembered = self.remembered_root_mode()?;
+        let mode = match (one, remembered) {
+            (false, _) => RootMode::Mapped,
+            // What worked once is tried again without a probe; if it does not work any more, the launch says so.
+            (true, Some(RootMode::Recorded)) => RootMode::Recorded,
+            (true, _) if crate::sandbox::probe::emulates() => RootMode::Recorded,
+            (true, _) => RootMode::Plain,
+        };
+        if self.options.identity == IdentityChoice::Auto && remembered != Some(mode) {
+            let word = MODES.into_iter().find(|(known, _)| *known == mode).map(|(_, word)| word);
+            self.index.set_meta(&self.root_mode_name(), word)?;
+        }
         Ok(mode)
+    }
+
+    /// Whether a supervisor records owners.
+    pub(super) fn records_owners(&self) -> Result<bool> {
+        Ok(self.learn_root_mode()? == RootMode::Recorded)
     }
 
     /// Reads the files that a command brings along and makes the tree with them in it.

@@ -24,7 +24,10 @@ pub struct EngineOptions {
 
 /// Hears what the engine has to say while it works.
 #[derive(Clone, Default)]
-pub(super) struct Notices(pub(super) Option<Arc<dyn Fn(&str) + Send + Sync>>);
+pub(super) struct Notices(pub(super) Option<Arc<Hear>>);
+
+/// Takes a line of text.
+type Hear = dyn Fn(&str) + Send + Sync;
 
 impl std::fmt::Debug for Notices {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -223,6 +226,8 @@ pub struct CommitDetail {
     pub workdir: Option<String>,
     /// Its user, as `uid:gid`.
     pub user: Option<String>,
+    /// What was mounted: the kind, as `--mount` has it, and where.
+    pub mounts: Vec<(String, String)>,
     /// The key it is remembered under.
     pub key: Option<RunKey>,
     /// What it used, where this store ran it.

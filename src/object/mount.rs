@@ -42,6 +42,18 @@ pub enum MountContent {
     },
 }
 
+impl MountContent {
+    /// The word for it that `--mount` has: bind, tmpfs, cache or secret.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Directory(_) | Self::File { .. } | Self::Special | Self::Host => "bind",
+            Self::Tmpfs { .. } => "tmpfs",
+            Self::Cache => "cache",
+            Self::Secret { .. } => "secret",
+        }
+    }
+}
+
 impl MountSpec {
     /// The fewest bytes an encoded one has: path length and kind.
     pub(super) const MIN_BYTES: usize = 5;

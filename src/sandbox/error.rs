@@ -209,8 +209,15 @@ fn step_hint(step: &Step, fault: Fault) -> &'static str {
         (Step::Bind { .. }, Errno::STALE) => {
             ": another file has taken the source's name since it was looked at; try again when nothing replaces it"
         }
+        (Step::Secret { .. }, Errno::INVAL) => ": its owner is not mapped",
         (Step::Device { .. }, Errno::NODEV) => ": what the host has under that name is not that device",
         (Step::Limit { .. }, Errno::PERM) => ": the limit is higher than the caller's own hard limit",
+        (Step::Emulate { .. }, Errno::BUSY) => {
+            ": another supervisor answers for this process already, as inside a treebox sandbox; use --identity plain"
+        }
+        (Step::Emulate { .. }, _) => {
+            ": seccomp user notification needs Linux 5.5 and no rule against it; use --identity plain"
+        }
         (Step::LoopbackUp, Errno::PERM) => {
             ": AppArmor restricts user namespaces; `treebox doctor` names the fix"
         }

@@ -13,12 +13,14 @@ use super::idmap::{IdMap, IdRange, map_text};
 /// Which ids are wanted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum IdentityChoice {
-    /// The best that works: all ids as real root, else subordinate ones, else one.
+    /// The best that works: all ids as real root, else subordinate ones, else one with emulation, else one alone.
     #[default]
     Auto,
     /// Subordinate ids, or an error.
     Subordinate,
-    /// One id: the caller's, which is 0 inside.
+    /// One id, the caller's, which is 0 inside, and a supervisor that records the owners that root inside asks for.
+    Recorded,
+    /// One id, and nothing is emulated.
     Single,
 }
 
@@ -102,7 +104,7 @@ pub enum IdentityError {
 /// An error of [`IdentityChoice::Subordinate`] may leave one of the two maps written, so the process is then of no more use.
 pub fn assign(pid: i32, choice: IdentityChoice) -> Result<Identity, IdentityError> {
     match choice {
-        IdentityChoice::Single => single(pid),
+        IdentityChoice::Single | IdentityChoice::Recorded => single(pid),
         IdentityChoice::Subordinate => subordinate(pid),
         IdentityChoice::Auto if nix::unistd::geteuid().is_root() => full(pid),
         IdentityChoice::Auto => subordinate(pid),

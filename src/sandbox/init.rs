@@ -4,7 +4,7 @@
 //! - Between clone and execve there are system calls only, on memory prepared by the parent.
 //! - Neither function returns: both processes end here or become another program.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::libc;
 use rustix::fs::CWD;
@@ -12,9 +12,10 @@ use rustix::io::Errno;
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use super::fault::{self, Aspect, Fault};
+use super::kernel;
 use super::plan::{Resource, TerminalSize};
 use super::scene::{Scene, exists};
-use super::step::{Program, Step};
+use super::step::{Exercise, Program, Step};
 use super::sys::{self, Cloned, Pointers};
 
 /// What a container's root may do; podman's default set.
@@ -388,6 +389,8 @@ fn payload(script: &Script, first: usize, line: &OwnedFd, given: &[OwnedFd; 3]) 
             Step::Seal(_) => seal(script),
             Step::Exec(program) => Err(execute(script, program)),
             Step::Groups(_) => rustix::thread::set_thread_groups(&script.groups).map_err(Fault::from),
+            // The parent serves from the moment on when the report line closes.
+            Step::Exercise(Exercise::BecomeOther) => sys::exit_now(i32::from(!become_other())),
             step => become_payload(step),
         };
         if let Err(fault) = done {
@@ -414,7 +417,7 @@ fn open_terminal(line: &OwnedFd, size: TerminalSize, owner: u32) -> Result<Owned
     if owner != 0 {
         rustix::fs::fchown(&slave, Some(rustix::fs::Uid::from_raw(owner)), None)?;
     }
-    sys::send_descriptor(line, &master)?;
+    sys::send_descriptor(line.as_fd(), &master, sys::TERMINAL)?;
     Ok(slave)
 }
 
@@ -452,6 +455,8 @@ fn become_payload(step: &Step) -> Result<(), Fault> {
             let limits = rustix::process::Rlimit { current: value(*soft), maximum: value(*hard) };
             rustix::process::setrlimit(kernel_resource(*resource), limits)?;
         }
+        Step::LimitAtMost { resource: Resource::Processes, .. }
+            if !kernel::processes_are_counted_per_namespace() => {}
         Step::LimitAtMost { resource, soft, hard } => {
             limit_at_most(kernel_resource(*resource), *soft, *hard)?
         }
@@ -476,10 +481,29 @@ fn become_payload(step: &Step) -> Result<(), Fault> {
             rustix::thread::set_capabilities(None, sets)?;
             rustix::thread::clear_ambient_capability_set()?;
         }
+        Step::Emulate { filter, identity } => emulate(filter, *identity)?,
         Step::DefaultSignals => sys::default_signals()?,
         _ => return Err(Fault::new(Aspect::Check, Errno::INVAL)),
     }
     Ok(())
+}
+
+/// Becomes a group as a program would; whether it then is that group.
+fn become_other() -> bool {
+    const OTHER: u32 = 4711;
+    let other = rustix::thread::Gid::from_raw(OTHER);
+    sys::close_from(REPORT_FD as u32).is_ok()
+        && rustix::thread::set_thread_res_gid(other, other, other).is_ok()
+        && rustix::process::getgid().as_raw() == OTHER
+}
+
+/// Hands the supervisor's end of a new filter to the parent.
+fn emulate(filter: &[libc::sock_filter], identity: u64) -> Result<(), Errno> {
+    super::emulate::mark_self(identity)?;
+    let Some(listener) = sys::install_filter(filter, true)? else { return Err(Errno::NOSYS) };
+    // SAFETY: `streams` has put the report line there, and only execve closes it.
+    let line = unsafe { BorrowedFd::borrow_raw(REPORT_FD) };
+    sys::send_descriptor(line, &listener, sys::LISTENER)
 }
 
 fn bound_capabilities() -> Result<(), Errno> {

@@ -20,6 +20,12 @@ pub(crate) fn process_ids_are_per_namespace() -> bool {
     running((6, 14))
 }
 
+/// Whether processes are counted for each user namespace and not for the user's whole machine (Linux ≥ 5.14). A system call and no
+/// allocation.
+pub(crate) fn processes_are_counted_per_namespace() -> bool {
+    running((5, 14))
+}
+
 /// Whether overlayfs takes layers from mounts that are attached nowhere (Linux ≥ 6.15). A system call and no allocation.
 pub(crate) fn layers_may_be_detached() -> bool {
     running((6, 15))

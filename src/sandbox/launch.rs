@@ -51,6 +51,7 @@ pub struct Sandbox {
     pid: i32,
     pidfd: OwnedFd,
     link: OwnedFd,
+    listener: Option<OwnedFd>,
     gone: bool,
     /// What init and everything that it collected used, known when it is gone.
     spent: Usage,
@@ -168,6 +169,8 @@ struct Heard {
     pid: Option<i32>,
     /// The master of its terminal.
     terminal: Option<OwnedFd>,
+    /// The supervisor's end of its filter.
+    listener: Option<OwnedFd>,
 }
 
 /// Listens until the program has been executed or its process has ended.
@@ -179,6 +182,7 @@ fn listen(report: &OwnedFd) -> Result<Heard, LaunchError> {
         let mut control = nix::cmsg_space!(RawFd);
         let mut parts = [IoSliceMut::new(&mut bytes)];
         let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+        let mut given = None;
         let length = match recvmsg::<()>(report.as_raw_fd(), &mut parts, Some(&mut control), flags) {
             Err(NixErrno::EINTR) => continue,
             Err(errno) => return Err(failed(errno)),
@@ -187,12 +191,17 @@ fn listen(report: &OwnedFd) -> Result<Heard, LaunchError> {
                     if let ControlMessageOwned::ScmRights(fds) = part {
                         // SAFETY: the kernel has just made these descriptors for this process; nobody else knows them.
                         let fds = fds.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
-                        heard.terminal = fds.last();
+                        given = fds.last();
                     }
                 }
                 message.bytes
             }
         };
+        match (given, bytes[0]) {
+            (Some(fd), sys::LISTENER) => heard.listener = Some(fd),
+            (Some(fd), _) => heard.terminal = Some(fd),
+            (None, _) => {}
+        }
         match length {
             0 => return Ok(heard),
             REPORT_BYTES => heard.fault = Some(fault::decode(bytes)),
@@ -231,6 +240,7 @@ pub(crate) fn start(
         gone: false,
         spent: Usage::default(),
         terminal: None,
+        listener: None,
         namespaces: Vec::new(),
         cgroup: None,
         network: None,
@@ -243,10 +253,16 @@ pub(crate) fn start(
         return Err(LaunchError::of_step(script.step(number), fault));
     }
     sandbox.terminal = heard.terminal;
+    sandbox.listener = heard.listener;
     Ok(sandbox)
 }
 
 impl Sandbox {
+    /// The supervisor's end of the payload's filter, once, when the plan emulates root.
+    pub fn take_listener(&mut self) -> Option<OwnedFd> {
+        self.listener.take()
+    }
+
     /// The pid of the sandbox's init, as the caller sees it.
     pub fn pid(&self) -> i32 {
         self.pid
@@ -282,11 +298,17 @@ impl Sandbox {
         if let Some(joiner) = joiner {
             let _ = sys::collect(joiner.as_fd());
         }
-        let Heard { fault, pid, terminal } = heard?;
+        let Heard { fault, pid, terminal, listener } = heard?;
         // Who has come so far as to have a pid is a child to collect, whatever happened to it then.
         let joined = pid.and_then(rustix::process::Pid::from_raw).map(|pid| {
             let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty());
-            pidfd.map(|pidfd| Joined { pid: pid.as_raw_nonzero().get(), pidfd, gone: false, terminal })
+            pidfd.map(|pidfd| Joined {
+                pid: pid.as_raw_nonzero().get(),
+                pidfd,
+                gone: false,
+                terminal,
+                listener,
+            })
         });
         let joined = joined
             .transpose()
@@ -353,9 +375,15 @@ pub struct Joined {
     pidfd: OwnedFd,
     gone: bool,
     terminal: Option<OwnedFd>,
+    listener: Option<OwnedFd>,
 }
 
 impl Joined {
+    /// As [`Sandbox::take_listener`].
+    pub fn take_listener(&mut self) -> Option<OwnedFd> {
+        self.listener.take()
+    }
+
     /// The command's pid, as the caller sees it.
     pub fn pid(&self) -> i32 {
         self.pid

@@ -18,6 +18,7 @@
 
 pub mod cgroup;
 mod channel;
+mod emulate;
 mod error;
 mod fault;
 mod identity;
@@ -38,6 +39,7 @@ mod sys;
 mod uplink;
 
 pub use channel::{Channel, Frame, FrameError, MAX_FRAME_BYTES, MAX_FRAME_FDS};
+pub use emulate::{Device, Emulation, Emulator, Owned, Recorded, Records};
 pub use error::{LaunchError, namespace_hint};
 pub use identity::{Identity, IdentityChoice, IdentityError, assign};
 pub use idmap::{IdMap, IdRange};

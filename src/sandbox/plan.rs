@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::emulate::Emulation;
 use super::seccomp::Feature;
 use super::uplink::Uplink;
 
@@ -49,6 +50,8 @@ pub struct Plan {
     pub terminal: Option<TerminalSize>,
     /// Parts of the seal that are lifted.
     pub allow: Vec<Feature>,
+    /// Emulates root over one id: the ids above are then those that the payload believes to have, mapped or not.
+    pub emulation: Option<Emulation>,
 }
 
 impl Plan {
@@ -70,6 +73,7 @@ impl Plan {
             bounds: Bounds::default(),
             terminal: None,
             allow: Vec::new(),
+            emulation: None,
         }
     }
 

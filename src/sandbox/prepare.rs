@@ -7,6 +7,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::emulate::{self, Owned};
 use super::idmap::IdMap;
 use super::plan::{MAX_HOSTNAME_BYTES, Mount, Network, Plan, Resource, Rlimit, Rootfs, Upper};
 use super::step::{OverlayLayers, Program, Step};
@@ -66,6 +67,9 @@ pub const DEFAULT_LIMITS: &[Rlimit] = &[
 
 /// Process ids of one sandbox, threads included: a fork bomb ends there even for real root (Linux ≥ 6.14).
 const MAX_PROCESS_IDS: u32 = 8192;
+
+/// The kernel's own limit on 64-bit machines (linux/threads.h).
+const PID_MAX_LIMIT: u32 = 4 << 20;
 
 const UNLIMITED: u64 = u64::MAX;
 
@@ -183,7 +187,10 @@ fn scene(plan: &Plan, map: &IdMap) -> Result<Vec<Step>, PlanError> {
     // /proc before everything that could hide the host's: a fresh one is only granted while a whole one is visible.
     steps.push(Step::FreshProc);
     steps.push(if plan.network == Network::Host { Step::HostSys } else { Step::FreshSys });
-    steps.push(Step::ProcessIds { most: MAX_PROCESS_IDS });
+    // Twice what is asked for: after the last number the kernel begins again at 300, and a number is taken until its process is collected.
+    let asked = plan.rlimits.iter().find(|limit| limit.resource == Resource::Processes);
+    let asked = asked.map_or(0, |limit| u32::try_from(limit.soft).unwrap_or(u32::MAX).saturating_mul(2));
+    steps.push(Step::ProcessIds { most: asked.clamp(MAX_PROCESS_IDS, PID_MAX_LIMIT) });
     steps.extend(READ_ONLY.iter().map(|path| Step::ReadOnly(fixed(path))));
     steps.extend(MASKED.iter().map(|path| Step::Mask(fixed(path))));
     steps.extend(MASKED_OF_HOST.iter().map(|path| Step::MaskOfHost(fixed(path))));
@@ -217,10 +224,13 @@ pub(crate) fn device_steps(tty_group: bool) -> Vec<Step> {
 /// The steps after the fork. Their order is that of what each still needs: limits and groups need privileges, the
 /// bounding set needs CAP_SETPCAP, the user id takes them all away.
 fn payload(plan: &Plan, map: &IdMap, steps: &mut Vec<Step>) -> Result<(), PlanError> {
+    let emulated = plan.emulation.is_some();
+    // The one id there is, whoever the payload believes to be.
+    let (uid, gid) = if emulated { (0, 0) } else { (plan.uid, plan.gid) };
     if let Some(size) = plan.terminal {
-        steps.push(Step::Terminal { size, owner: plan.uid });
+        steps.push(Step::Terminal { size, owner: uid });
     }
-    steps.push(Step::Streams { owner: plan.uid });
+    steps.push(Step::Streams { owner: uid });
     steps.push(Step::NewSession { tty: plan.terminal.is_some() });
     let named = |limit: &&Rlimit| plan.rlimits.iter().any(|named| named.resource == limit.resource);
     for Rlimit { resource, soft, hard } in DEFAULT_LIMITS.iter().copied().filter(|limit| !named(&limit)) {
@@ -235,16 +245,25 @@ fn payload(plan: &Plan, map: &IdMap, steps: &mut Vec<Step>) -> Result<(), PlanEr
     steps.push(Step::Umask(plan.umask & 0o777));
     steps.push(Step::WorkDir(c_string("the working directory", &plan.cwd)?));
     steps.push(Step::BoundCapabilities);
-    if map.setgroups {
+    if map.setgroups && !emulated {
         steps.push(Step::Groups(plan.groups.clone()));
     }
-    steps.extend([Step::Gid(plan.gid), Step::Uid(plan.uid)]);
+    steps.extend([Step::Gid(gid), Step::Uid(uid)]);
     steps.extend([Step::Capabilities { root: plan.uid == 0 }, Step::DefaultSignals]);
+    if let Some(emulation) = &plan.emulation {
+        // The very last: from here on the supervisor answers, and it begins when the program runs.
+        let lists = emulation.owned.iter().any(Owned::has_xattrs);
+        let filter = emulate::filter(lists).compile();
+        steps.push(Step::Emulate { filter, identity: emulation.identity });
+    }
     steps.push(Step::Exec(program(plan)?));
     Ok(())
 }
 
 fn check_ids(plan: &Plan, map: &IdMap) -> Result<(), PlanError> {
+    if plan.emulation.is_some() {
+        return Ok(());
+    }
     let unmapped = |kind: &str, id: u32| {
         PlanError::UnmappedId {
         kind: kind.to_owned(),

@@ -6,19 +6,20 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use nix::libc;
 
 use super::cgroup::{Limits, Place};
+use super::emulate::{Emulation, Emulator};
 use super::error::LaunchError;
 use super::identity::{Identity, IdentityChoice, assign};
 use super::idmap::{IdMap, IdRange};
 use super::init::Script;
 use super::launch::{Ending, start};
-use super::plan::{Rootfs, Upper};
+use super::plan::{Plan, Rootfs, Upper};
 use super::prepare::{device_steps, root};
 use super::step::{Exercise, Step};
 use super::uplink::Uplink;
@@ -66,7 +67,7 @@ pub fn all(scratch: &Path) -> Vec<Finding> {
         // Everything else would fail for the same reason.
         return vec![spaces, cgroups()];
     }
-    let mut findings = vec![spaces, security_modules(), subordinate_ids()];
+    let mut findings = vec![spaces, security_modules(), subordinate_ids(), emulation()];
     let overlay = overlay(scratch);
     // Without an overlay at all, what one could do besides says nothing new.
     let data_only = (overlay.outcome == Outcome::Ok).then(|| data_only(scratch));
@@ -318,6 +319,61 @@ pub fn devices(scratch: &Path) -> Finding {
     }
 }
 
+/// Lets a process over one id become another group, and answers it.
+pub fn emulation() -> Finding {
+    const NAME: &str = "root emulation";
+    match emulate() {
+        Ok(()) => Finding::ok(NAME, "a supervisor answers for root where one id is all there is"),
+        Err(detail) => Finding::bad(
+            NAME,
+            Outcome::Degraded,
+            detail,
+            "seccomp user notification (Linux 5.5) is missing, forbidden, or used by a supervisor outside",
+            "nothing has to be done with subordinate ids; without them owners inside are lost",
+        ),
+    }
+}
+
+/// Whether root can be emulated over one id.
+pub fn emulates() -> bool {
+    emulate().is_ok()
+}
+
+fn emulate() -> Result<(), String> {
+    let plan = Plan {
+        emulation: Some(Emulation::default()),
+        ..Plan::new(Rootfs::Directory { path: "/".into(), read_only: true }, Vec::new())
+    };
+    let steps = vec![
+        Step::AwaitMaps,
+        Step::Fork,
+        Step::Streams { owner: 0 },
+        Step::NoNewPrivileges,
+        Step::Emulate { filter: super::emulate::filter(false).compile(), identity: 0 },
+        Step::Exercise(Exercise::BecomeOther),
+    ];
+    let attempt = || -> Result<Ending, LaunchError> {
+        let mut emulator = Emulator::for_plan(&plan)?;
+        let spaces = libc::CLONE_NEWUSER | libc::CLONE_NEWPID;
+        let mut sandbox = start(&Script::new(steps), spaces, None, &mut write_one_id, null_streams()?)?;
+        if let (Some(emulator), Some(listener)) = (&mut emulator, sandbox.take_listener()) {
+            emulator.attach(listener);
+            // Until its process is gone.
+            loop {
+                let Some(listener) = emulator.listeners().next().map(|fd| fd.as_raw_fd()) else { break };
+                super::sys::wait_readable([listener]);
+                emulator.serve_all();
+            }
+        }
+        Ok(sandbox.wait().0)
+    };
+    match attempt() {
+        Ok(Ending::Code(0)) => Ok(()),
+        Ok(_) => Err("an answer did not arrive".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 /// Brings a loopback interface up in a network of its own.
 pub fn loopback() -> Finding {
     const NAME: &str = "loopback";
@@ -423,12 +479,20 @@ fn act_on_root(scratch: &Path, more: Vec<Step>, namespaces: i32) -> Result<(), S
 
 /// Performs steps in a throw-away child that is root over one id.
 fn act(steps: Vec<Step>, namespaces: i32) -> Result<(), LaunchError> {
+    act_with(steps, namespaces, &mut write_one_id)
+}
+
+fn write_one_id(pid: i32) -> Result<(), LaunchError> {
     let one = |outer: u32| vec![IdRange { inner: 0, outer, count: 1 }];
     let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
     let map = IdMap { uids: one(uid), gids: one(gid), setgroups: false };
-    act_with(steps, namespaces, &mut |pid| {
-        map.write(pid, true).map_err(|err| LaunchError::maps(err.raw_os_error().unwrap_or(libc::EIO)))
-    })
+    map.write(pid, true).map_err(|err| LaunchError::maps(err.raw_os_error().unwrap_or(libc::EIO)))
+}
+
+fn null_streams() -> Result<[OwnedFd; 3], LaunchError> {
+    let null = || fs::File::options().read(true).write(true).open("/dev/null").map(OwnedFd::from);
+    let streams = || -> io::Result<[OwnedFd; 3]> { Ok([null()?, null()?, null()?]) };
+    streams().map_err(|err| LaunchError::system("open /dev/null", err.raw_os_error().unwrap_or(0)))
 }
 
 fn act_with(
@@ -436,10 +500,7 @@ fn act_with(
     namespaces: i32,
     write_maps: &mut dyn FnMut(i32) -> Result<(), LaunchError>,
 ) -> Result<(), LaunchError> {
-    let null = || fs::File::options().read(true).write(true).open("/dev/null").map(OwnedFd::from);
-    let streams = || -> io::Result<[OwnedFd; 3]> { Ok([null()?, null()?, null()?]) };
-    let streams =
-        streams().map_err(|err| LaunchError::system("open /dev/null", err.raw_os_error().unwrap_or(0)))?;
+    let streams = null_streams()?;
     let script = Script::new(steps);
     match start(&script, namespaces, None, write_maps, streams)?.wait() {
         (Ending::Code(0), _) => Ok(()),

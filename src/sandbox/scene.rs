@@ -327,6 +327,8 @@ impl Scene {
                 let same = content == Exercise::CONTENT;
                 if same { Ok(()) } else { Err(Fault::new(Aspect::Check, Errno::IO)) }
             }
+            // The payload's, not init's.
+            Exercise::BecomeOther => Err(Fault::new(Aspect::Check, Errno::INVAL)),
         }
     }
 
@@ -496,5 +498,6 @@ fn attach_at(mount: &OwnedFd, path: &CStr) -> Result<(), Errno> {
 
 /// Whether a path exists, links followed.
 pub(crate) fn exists(path: &CStr) -> bool {
-    rustix::fs::statat(CWD, path, AtFlags::empty()).is_ok()
+    // Not stat, which a supervisor may have to answer that does not run yet.
+    rustix::fs::accessat(CWD, path, rustix::fs::Access::EXISTS, AtFlags::empty()).is_ok()
 }

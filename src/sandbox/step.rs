@@ -6,6 +6,8 @@
 use std::ffi::{CStr, CString};
 use std::fmt;
 
+use nix::libc;
+
 use super::plan::{FileIdentity, Resource, SecretBytes, TerminalSize};
 use super::seccomp::Feature;
 
@@ -100,6 +102,8 @@ pub(crate) enum Step {
     Capabilities { root: bool },
     /// Make setuid programs inert.
     NoNewPrivileges,
+    /// Send calls that only real root may make to the supervisor, and believe to be who that number stands for.
+    Emulate { filter: Vec<libc::sock_filter>, identity: u64 },
     /// Put signals back to their defaults.
     DefaultSignals,
     /// Become the program.
@@ -115,6 +119,8 @@ pub(crate) enum Exercise {
     RemoveAndReplace,
     /// Read `redirected` and find `CONTENT` there.
     ReadRedirected,
+    /// Become a group that is not mapped, and find that it worked.
+    BecomeOther,
 }
 
 impl Exercise {
@@ -219,11 +225,13 @@ impl fmt::Display for Step {
             Self::Capabilities { root: true } => f.write_str("keep the capabilities of a container's root"),
             Self::Capabilities { root: false } => f.write_str("drop all capabilities"),
             Self::NoNewPrivileges => f.write_str("refuse new privileges"),
+            Self::Emulate { .. } => f.write_str("send root's calls to the supervisor"),
             Self::DefaultSignals => f.write_str("put signals back to their defaults"),
             Self::Exec(program) => write!(f, "execute {program}"),
             Self::Exercise(Exercise::RemoveAndReplace) => {
                 f.write_str("remove and replace things in an overlay")
             }
+            Self::Exercise(Exercise::BecomeOther) => f.write_str("become another group"),
             Self::Exercise(Exercise::ReadRedirected) => f.write_str("read a file through a data-only layer"),
         }
     }

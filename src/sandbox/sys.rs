@@ -146,10 +146,21 @@ pub(crate) fn install_filter(
 ) -> Result<Option<OwnedFd>, Errno> {
     let len = u16::try_from(program.len()).map_err(|_| Errno::TOOBIG)?;
     let program = libc::sock_fprog { len, filter: program.as_ptr().cast_mut() };
-    let flags = if listener { libc::SECCOMP_FILTER_FLAG_NEW_LISTENER } else { 0 };
-    let mode = libc::SECCOMP_SET_MODE_FILTER;
-    // SAFETY: the kernel copies the program, whose pointer and length are those of a live slice, and writes nothing.
-    let fd = check(unsafe { libc::syscall(libc::SYS_seccomp, mode, flags, &raw const program) })?;
+    let install = |flags: libc::c_ulong| {
+        let mode = libc::SECCOMP_SET_MODE_FILTER;
+        // SAFETY: the kernel copies the program, whose pointer and length are those of a live slice, and writes nothing.
+        check(unsafe { libc::syscall(libc::SYS_seccomp, mode, flags, &raw const program) })
+    };
+    let fd = if listener {
+        let listen = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
+        // A signal then does not take a call back that is being answered (Linux ≥ 5.19).
+        match install(listen | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV) {
+            Err(Errno::INVAL) => install(listen)?,
+            other => other?,
+        }
+    } else {
+        install(0)?
+    };
     // SAFETY: with that flag the kernel has just made this descriptor for us.
     Ok(listener.then(|| unsafe { OwnedFd::from_raw_fd(fd as RawFd) }))
 }
@@ -370,8 +381,13 @@ pub(crate) fn receive_byte(socket: &OwnedFd, flags: libc::c_int) -> Result<Optio
     Ok((length == 1).then_some(byte))
 }
 
-/// Sends one packet of one byte with a descriptor.
-pub(crate) fn send_descriptor(socket: &OwnedFd, fd: &OwnedFd) -> Result<(), Errno> {
+/// What a descriptor that is sent is: the master of a terminal.
+pub(crate) const TERMINAL: u8 = 0;
+/// What a descriptor that is sent is: the supervisor's end of a filter.
+pub(crate) const LISTENER: u8 = 1;
+
+/// Sends one packet of one byte, which says what it is, with a descriptor.
+pub(crate) fn send_descriptor(socket: BorrowedFd<'_>, fd: &OwnedFd, what: u8) -> Result<(), Errno> {
     /// A control message with room for one descriptor, aligned as the kernel wants it.
     #[repr(C)]
     struct Rights {
@@ -384,7 +400,7 @@ pub(crate) fn send_descriptor(socket: &OwnedFd, fd: &OwnedFd) -> Result<(), Errn
     rights.header.cmsg_type = libc::SCM_RIGHTS;
     // SAFETY: CMSG_LEN only computes.
     rights.header.cmsg_len = unsafe { libc::CMSG_LEN(size_of::<RawFd>() as u32) } as _;
-    let mut byte = 0u8;
+    let mut byte = what;
     let mut part = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
     // SAFETY: as above.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
@@ -406,6 +422,12 @@ pub(crate) fn send_packet(socket: &OwnedFd, bytes: &[u8]) -> Result<(), Errno> {
     // SAFETY: pointer and length are those of a live slice; no address is given.
     check(unsafe { libc::syscall(libc::SYS_sendto, fd, bytes.as_ptr(), bytes.len(), flags, none, 0u32) })
         .map(drop)
+}
+
+/// Looks which events have happened.
+pub(crate) fn poll_now(events: &mut [libc::pollfd]) {
+    // SAFETY: pointer and length are those of a live slice.
+    unsafe { libc::poll(events.as_mut_ptr(), events.len() as libc::nfds_t, 0) };
 }
 
 /// Waits until one of the descriptors is readable or closed at the other end, and says which are.

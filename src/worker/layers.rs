@@ -2,14 +2,17 @@
 
 use std::fs::DirBuilder;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use super::master::failed;
 use super::protocol::{ENTRIES_PER_MESSAGE, Request, Response, receive, send};
 use crate::disk::DiskError;
-use crate::sandbox::{Channel, FrameError};
-use crate::worktree::layer::{BuildOptions, CaptureOptions, LayerBuilder, LayerError, capture, merge_layers};
+use crate::sandbox::{Channel, FrameError, Records};
+use crate::worktree::layer::{
+    BuildOptions, CaptureOptions, CapturedNode, LayerBuilder, LayerError, Recorded, capture, merge_layers,
+};
 
 /// Makes a layer of the entries that follow on the channel.
 pub(super) fn build(host: &Channel, dir: &Path, options: BuildOptions) -> Result<Response, FrameError> {
@@ -35,8 +38,24 @@ pub(super) fn build(host: &Channel, dir: &Path, options: BuildOptions) -> Result
 }
 
 /// Captures an upper directory and sends what is in it; gives the last answer.
-pub(super) fn capture_upper(host: &Channel, options: &CaptureOptions) -> Result<Response, FrameError> {
-    let captured = match capture(options) {
+pub(super) fn capture_upper(
+    host: &Channel,
+    options: &CaptureOptions,
+    records: &Records,
+) -> Result<Response, FrameError> {
+    let recorded = |path: &[u8], dir: BorrowedFd<'_>, name: &[u8]| {
+        records.find(path, dir, name).map(|found| Recorded {
+            uid: found.uid,
+            gid: found.gid,
+            device: found.device.map(|device| CapturedNode::Device {
+                char: device.char,
+                major: device.major,
+                minor: device.minor,
+            }),
+            xattrs: found.xattrs.clone(),
+        })
+    };
+    let captured = match capture(options, &recorded) {
         Ok(captured) => captured,
         Err(error) => return Ok(refused(&error)),
     };

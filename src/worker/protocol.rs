@@ -12,7 +12,7 @@ use crate::worktree::layer::{BuildOptions, Built, CaptureOptions, Captured, Laye
 use crate::worktree::leak::Leak;
 
 /// Grows with every change of a message: host and worker may be different executables.
-pub(crate) const PROTOCOL: u32 = 3;
+pub(crate) const PROTOCOL: u32 = 4;
 
 /// How many layer entries travel in one message.
 pub(crate) const ENTRIES_PER_MESSAGE: usize = 256;

@@ -7,7 +7,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::protocol::{Request, Response, send};
 use super::watch::Watch;
 use crate::sandbox::{
-    Channel, Exceeded, FrameError, IdMap, Joined, LaunchError, Plan, Sandbox, launch, launch_idle,
+    Channel, Emulator, Exceeded, FrameError, IdMap, Joined, LaunchError, Plan, Records, Sandbox, launch,
+    launch_idle,
 };
 
 /// Everything under way, and the id maps that it was started with.
@@ -15,6 +16,8 @@ use crate::sandbox::{
 pub(super) struct Runs {
     sandboxes: Vec<Sandboxed>,
     map: Option<IdMap>,
+    /// What the sandbox that ended last recorded, for the capture that follows.
+    records: Records,
 }
 
 /// One sandbox. The fields are dropped in their order: what joined has to be collected first, or init cannot end.
@@ -25,6 +28,8 @@ struct Sandboxed {
     /// Of its bounds, if there is something to look after; none any more when one was exceeded.
     watch: Option<Watch>,
     exceeded: Option<Exceeded>,
+    /// Answers root's calls, where root is emulated.
+    emulator: Option<Emulator>,
 }
 
 /// What became of a request.
@@ -39,6 +44,11 @@ impl Runs {
     /// Whether anything is under way.
     pub(super) fn any(&self) -> bool {
         !self.sandboxes.is_empty()
+    }
+
+    /// What the sandbox that ended last recorded.
+    pub(super) fn records(&self) -> &Records {
+        &self.records
     }
 
     /// Waits for the host's next request or the end of something that runs, and tells the host of every end; whether the host
@@ -57,6 +67,8 @@ impl Runs {
         let pause = self.sandboxes.iter().filter_map(|one| one.watch.as_ref()?.pause()).min();
         let pause =
             pause.map_or(PollTimeout::NONE, |pause| PollTimeout::try_from(pause).unwrap_or(PollTimeout::MAX));
+        let emulators = self.sandboxes.iter().filter_map(|one| one.emulator.as_ref());
+        emulators.flat_map(Emulator::listeners).for_each(watch);
         if poll(&mut watched, pause).is_err() {
             // EINTR; anything else shows when the host is spoken to.
             return Ok(false);
@@ -64,6 +76,9 @@ impl Runs {
         let mut ready = watched.iter().map(|one| one.any().unwrap_or(true)).collect::<Vec<_>>().into_iter();
         let spoke = ready.next().unwrap_or(false);
         self.collect(host, &mut ready)?;
+        if ready.any(|asked| asked) {
+            self.sandboxes.iter_mut().filter_map(|one| one.emulator.as_mut()).for_each(Emulator::serve_all);
+        }
         self.sandboxes.iter_mut().for_each(Sandboxed::look);
         Ok(spoke)
     }
@@ -80,7 +95,8 @@ impl Runs {
                 }
             }
             if ended.next() == Some(true) {
-                let Sandboxed { run, sandbox, joined, watch, exceeded } = one;
+                let Sandboxed { run, sandbox, joined, watch, exceeded, emulator } = one;
+                self.records = emulator.map(Emulator::into_records).unwrap_or_default();
                 drop(joined);
                 let (ending, usage) = sandbox.wait();
                 let exceeded = exceeded.or_else(|| watch?.last_look());
@@ -100,16 +116,18 @@ impl Runs {
         fds: Vec<OwnedFd>,
     ) -> Result<Served, FrameError> {
         match request {
-            Request::Run { run, plan } => {
+            Request::Run { run, mut plan } => {
                 let streams = three(fds)?;
-                let launched = self.map().and_then(|map| launch(&plan, map, streams));
+                let launched = self.launch(&mut plan, |plan, map| launch(plan, map, streams));
                 self.started(host, run, &plan, launched)?;
             }
-            Request::Open { run, plan } => {
-                let launched = self.map().and_then(|map| launch_idle(&plan, map));
+            Request::Open { run, mut plan } => {
+                let launched = self.launch(&mut plan, launch_idle);
                 self.started(host, run, &plan, launched)?;
             }
-            Request::Join { run, within, plan } => self.join(host, run, within, &plan, three(fds)?)?,
+            Request::Join { run, within, mut plan } => {
+                self.join(host, run, within, &mut plan, three(fds)?)?
+            }
             // What is meant for a run that has ended meanwhile hits nobody.
             Request::Signal { run, signal } => {
                 self.of(run, |sandbox| sandbox.signal(signal), |joined| joined.signal(signal));
@@ -129,19 +147,43 @@ impl Runs {
         Ok(self.map.get_or_insert_with(IdMap::single))
     }
 
+    /// Starts a sandbox, with a supervisor if the plan wants one.
+    fn launch(
+        &mut self,
+        plan: &mut Plan,
+        act: impl FnOnce(&Plan, &IdMap) -> Result<Sandbox, LaunchError>,
+    ) -> Result<(Sandbox, Option<Emulator>), LaunchError> {
+        let mut emulator = Emulator::for_plan(plan)?;
+        if let Some(emulator) = &mut emulator {
+            emulator.admit(plan);
+        }
+        Ok((act(plan, self.map()?)?, emulator))
+    }
+
     fn started(
         &mut self,
         host: &Channel,
         run: u64,
         plan: &Plan,
-        launched: Result<Sandbox, LaunchError>,
+        launched: Result<(Sandbox, Option<Emulator>), LaunchError>,
     ) -> Result<(), FrameError> {
         match launched {
             Err(error) => send(host, &Response::NotStarted { run, error }, &[]),
-            Ok(mut sandbox) => {
+            Ok((mut sandbox, mut emulator)) => {
                 let (pid, terminal) = (sandbox.pid(), sandbox.take_terminal());
+                if let (Some(emulator), Some(listener)) = (&mut emulator, sandbox.take_listener()) {
+                    emulator.attach(listener);
+                }
                 let watch = Watch::new(plan);
-                self.sandboxes.push(Sandboxed { joined: Vec::new(), run, sandbox, watch, exceeded: None });
+                let exceeded = None;
+                self.sandboxes.push(Sandboxed {
+                    joined: Vec::new(),
+                    run,
+                    sandbox,
+                    watch,
+                    exceeded,
+                    emulator,
+                });
                 tell_start(host, run, pid, terminal)
             }
         }
@@ -152,18 +194,26 @@ impl Runs {
         host: &Channel,
         run: u64,
         within: u64,
-        plan: &Plan,
+        plan: &mut Plan,
         streams: [OwnedFd; 3],
     ) -> Result<(), FrameError> {
         let Some(map) = &self.map else { return Err(FrameError::Damaged("a command without a sandbox")) };
         let joined = match self.sandboxes.iter_mut().find(|one| one.run == within) {
-            Some(one) => one.sandbox.join(plan, map, streams).map(|joined| (one, joined)),
+            Some(one) => {
+                if let Some(emulator) = &mut one.emulator {
+                    emulator.admit(plan);
+                }
+                one.sandbox.join(plan, map, streams).map(|joined| (one, joined))
+            }
             None => Err(LaunchError::over()),
         };
         match joined {
             Err(error) => send(host, &Response::NotStarted { run, error }, &[]),
             Ok((one, mut joined)) => {
                 let (pid, terminal) = (joined.pid(), joined.take_terminal());
+                if let (Some(emulator), Some(listener)) = (&mut one.emulator, joined.take_listener()) {
+                    emulator.attach(listener);
+                }
                 one.joined.push((run, joined));
                 tell_start(host, run, pid, terminal)
             }

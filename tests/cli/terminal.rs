@@ -78,7 +78,7 @@ impl Session {
     }
 
     /// The exit code; the terminal is as it was.
-    fn end(mut self) -> (i32, String) {
+    fn end(&mut self) -> (i32, String) {
         let began = Instant::now();
         let status = loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -92,6 +92,14 @@ impl Session {
         std::thread::sleep(Duration::from_millis(50));
         let seen = self.seen.lock().unwrap().clone();
         (status.code().unwrap_or(-1), seen)
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // Of a test that failed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -169,7 +177,7 @@ fn the_terminal_is_put_back_whatever_ends_treebox() {
         session
     };
     // The command takes the first and ends by it, or does not; the second kills it.
-    let session = start("trap 'exit 9' TERM; echo ready; while :; do sleep 0.05; done");
+    let mut session = start("trap 'exit 9' TERM; echo ready; while :; do sleep 0.05; done");
     session.signal(Signal::SIGTERM);
     assert_eq!(session.end().0, 9);
     let mut session = start("trap 'echo no' TERM HUP INT QUIT; echo ready; while :; do sleep 0.05; done");

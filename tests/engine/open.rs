@@ -75,9 +75,9 @@ fn dropping_it_leaves_nothing() {
     let live = base.open(&SandboxOptions::new()).unwrap();
     said(&live, "echo x > /x; mkdir -p /d/e; chmod 0 /d/e");
     let (pid, running) = (live.pid(), live.spawn(&Command::new("sleep").arg("1040")).unwrap());
-    assert!(std::path::Path::new(&format!("/proc/{pid}/exe")).exists());
+    assert!(std::path::Path::new(&format!("/proc/{pid}")).exists());
     drop(live);
-    assert!(!std::path::Path::new(&format!("/proc/{pid}/exe")).exists());
+    assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists());
     assert_eq!(running.wait().unwrap().signal, Some(9));
     assert_eq!(crate::support::names(&dir.path().join("store/tmp")), Vec::<String>::new());
     // The store is as good as before.
@@ -172,4 +172,36 @@ fn much_goes_in_and_out_of_a_handle() {
     let finished = sum.wait().unwrap();
     assert!(finished.success() && finished.stdout.starts_with(b"52428800\n"));
     assert_eq!(finished.stdout.len(), total);
+}
+
+#[test]
+fn what_a_sandbox_is_for_all_is_not_for_one_command_to_say() {
+    let live = open();
+    let copied = Command::shell("true").copy("/etc/passwd", "/p");
+    assert_eq!(live.run(&copied).unwrap_err().kind(), treebox::ErrorKind::InvalidInput);
+    let single = live.run(&Command::shell("id -u; echo $HOME").user("0:0")).unwrap();
+    assert_eq!(single.stdout, b"0\n/root\n");
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn speed_of_a_command_in_a_live_sandbox_next_to_a_disposable_run() {
+    let median = |work: &dyn Fn()| {
+        let mut times: Vec<_> = (0..100)
+            .map(|_| {
+                let began = Instant::now();
+                work();
+                began.elapsed()
+            })
+            .collect();
+        times.sort();
+        times[times.len() / 2]
+    };
+    let nothing = Command::new("true");
+    let disposable = nothing.clone().disposable(true);
+    let (base, live) = (base(), open());
+    let alone = median(&|| assert!(base.run(&disposable).unwrap().success()));
+    let joined = median(&|| assert!(live.run(&nothing).unwrap().success()));
+    println!("disposable run {alone:?}, command in a live sandbox {joined:?}");
+    assert!(joined < alone);
 }

@@ -117,7 +117,7 @@ impl Core {
         let new = scratch.path().join("cache");
         let meta = Meta { uid: made.uid, gid: made.gid, ..Meta::root_owned(made.mode, Timestamp::default()) };
         let entry = LayerEntry { path: Vec::new(), meta, node: LayerNode::Directory { opaque: false } };
-        let options = self.build_options(self.worker()?.identity());
+        let options = self.build_options(self.worker()?.identity())?;
         session.build_layer::<Error>(&new, options, |upload| Ok(upload.add(entry)?))?;
         session.rename(&new, path).inspect_err(|_| {
             let _ = session.remove(&new);

@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 
 pub(super) use open::RunMounts;
 pub(super) use resolve::ResolvedMount;
+pub(super) use secret::Secrets;
 pub use secret::{MAX_SECRET_BYTES, SecretSource};
 
 use crate::sandbox::SecretBytes;

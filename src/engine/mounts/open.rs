@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::cache::{Held, Made, name_of};
 use super::points::{Points, Stubs};
 use super::secret::{Secrets, too_short};
-use super::{Owner, ReadSecret, ResolvedMount, What};
+use super::{Owner, ReadSecret, ResolvedMount, Sharing, What};
 use crate::engine::core::Core;
 use crate::engine::error::Result;
 use crate::engine::network::RESOLVER_FILE;
@@ -22,7 +22,8 @@ pub(in crate::engine) struct RunMounts {
     pub(in crate::engine) plan: Vec<Mount>,
     pub(in crate::engine) stubs: Stubs,
     pub(in crate::engine) secrets: Secrets,
-    caches: Vec<Held>,
+    /// By id.
+    caches: Vec<(String, Held)>,
 }
 
 impl Core {
@@ -61,9 +62,23 @@ impl Core {
                 (What::Cache { id, sharing, owner: given, mode, read_only }, _) => {
                     let (uid, gid) = owner(given);
                     let made = Made { mode: *mode, uid, gid };
-                    let held = self.hold_cache(session, id, *sharing, made, deadline)?;
-                    points.add(target, true, bind(&held.path, held.identity, *read_only));
-                    run.caches.push(held);
+                    // A run that mounts one cache twice must not wait for itself.
+                    let again = *sharing != Sharing::Private;
+                    let held = run.caches.iter().position(|(held, _)| again && held == id);
+                    let at = match held {
+                        Some(at) => at,
+                        None => {
+                            let held = self.hold_cache(session, id, *sharing, made, deadline)?;
+                            run.caches.push((id.clone(), held));
+                            run.caches.len() - 1
+                        }
+                    };
+                    let (_, held) = &run.caches[at];
+                    let mount = bind(&held.path, held.identity, *read_only);
+                    match read_only {
+                        true => points.add(target, true, mount),
+                        false => points.add_own(target, mount),
+                    }
                 }
                 (What::Secret { id, source, owner: given, mode, .. }, _) => {
                     let bytes = source.read(id)?;
@@ -98,7 +113,10 @@ impl Core {
         if mounts.iter().any(|mount| matches!(mount.what, What::Cache { .. })) {
             let identity = self.layer_identity()?;
             ordered.sort_by_cached_key(|mount| match &mount.what {
-                What::Cache { id, .. } => Some(name_of(id, &identity)),
+                // Of one cache that is mounted twice, the stricter lock is taken.
+                What::Cache { id, sharing, .. } => {
+                    Some((name_of(id, &identity), *sharing != Sharing::Locked, *sharing == Sharing::Private))
+                }
                 _ => None,
             });
         }

@@ -24,6 +24,8 @@ struct Wanted {
     /// What the target needs to be.
     directory: bool,
     mount: Mount,
+    /// Whether mount points may be made in it.
+    own: bool,
 }
 
 /// Where a target leads to.
@@ -38,7 +40,7 @@ struct Spot {
 struct Placed {
     path: Vec<Name>,
     directory: bool,
-    /// Whether it begins empty and is the sandbox's own, so that mount points can be made in it.
+    /// Whether mount points may be made in it.
     own: bool,
 }
 
@@ -58,7 +60,13 @@ impl<'s> Points<'s> {
 
     /// Adds a mount at a path, whatever target it has so far.
     pub(in crate::engine) fn add(&mut self, target: &TreePath, directory: bool, mount: Mount) {
-        self.wanted.push(Wanted { target: target.clone(), directory, mount });
+        let own = matches!(mount, Mount::Tmpfs { read_only: false, .. });
+        self.wanted.push(Wanted { target: target.clone(), directory, mount, own });
+    }
+
+    /// Adds a directory of ours, in which mount points that other mounts need may be made and stay.
+    pub(in crate::engine) fn add_own(&mut self, target: &TreePath, mount: Mount) {
+        self.wanted.push(Wanted { target: target.clone(), directory: true, mount, own: true });
     }
 
     /// Adds a mount of a file that gives way: where another mount goes there or covers the place, where none may be, and where a directory
@@ -78,15 +86,16 @@ impl<'s> Points<'s> {
 
     /// Gives the mounts with their real targets, parents before what is in them, and the stubs.
     pub(in crate::engine) fn finish(mut self) -> Result<(Vec<Mount>, Stubs)> {
-        // By where they lead without each other, so that a mount comes after the one it lies in; then for good.
-        let mut order = Vec::with_capacity(self.wanted.len());
+        // Where they lead without each other, to know which lies in which; then in that order and for good.
+        let mut waiting = Vec::with_capacity(self.wanted.len());
         for wanted in std::mem::take(&mut self.wanted) {
-            order.push((self.spot(&wanted.target, &[])?.path, wanted));
+            waiting.push((self.spot(&wanted.target, &[])?.path, wanted));
         }
-        order.sort_by(|a, b| a.0.cmp(&b.0));
+        waiting.sort_by(|a, b| a.0.cmp(&b.0));
         let (mut mounts, mut placed, mut stubs) = (Vec::new(), Vec::<Placed>::new(), BTreeMap::new());
         let mut made = BTreeSet::new();
-        for (_, Wanted { target, directory, mount }) in order {
+        while !waiting.is_empty() {
+            let Wanted { target, directory, mount, own } = take_outermost(&mut waiting)?;
             let spot = self.spot(&target, &placed)?;
             let real: TreePath = spot.path.clone().into();
             check_allowed(&target, &real)?;
@@ -103,7 +112,6 @@ impl<'s> Points<'s> {
                 Some(_) => {}
                 None => self.stub(&spot, directory, &mut stubs, &mut made),
             }
-            let own = matches!(mount, Mount::Tmpfs { read_only: false, .. });
             mounts.push(mount.aimed_at(host_path(&spot.path)));
             placed.push(Placed { path: spot.path, directory, own });
         }
@@ -253,6 +261,23 @@ impl Stubs {
         let (meta, left) = (&stub.meta, &entry.meta);
         let same_owner = !owners || (meta.uid, meta.gid) == (left.uid, left.gid);
         same_kind && same_owner && meta.mode == left.mode && meta.xattrs == left.xattrs
+    }
+}
+
+/// Takes a mount that lies in none of the others, neither as typed nor where the tree leads.
+fn take_outermost(waiting: &mut Vec<(Vec<Name>, Wanted)>) -> Result<Wanted> {
+    let within = |inner: &[Name], outer: &[Name]| inner.len() > outer.len() && inner.starts_with(outer);
+    let outermost = waiting.iter().position(|(real, wanted)| {
+        !waiting.iter().any(|(other_real, other)| {
+            within(real, other_real) || within(wanted.target.names(), other.target.names())
+        })
+    });
+    match outermost {
+        Some(at) => Ok(waiting.remove(at).1),
+        None => Err(refused(
+            &waiting[0].1.target,
+            "through links of the state it lies in another mount, and that one in it",
+        )),
     }
 }
 

@@ -1,12 +1,15 @@
 //! Secrets: read when a run begins, shown from memory, looked for in what is kept.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::ReadSecret;
 use crate::engine::error::{Error, Result};
+use crate::object::{Draft, NewNode, TreePath};
 use crate::sandbox::SecretBytes;
+use crate::worktree::layer::{Captured, CapturedNode};
 use crate::worktree::leak::{Leak, LeakPart, MIN_SECRET_BYTES, Needles};
 
 /// Where secrets are unless a mount says otherwise.
@@ -110,6 +113,38 @@ impl Secrets {
         if let Some(masked) = self.needles.mask(output, cut) {
             *output = masked;
         }
+    }
+
+    /// The leaks without those in files that are as the parent has them: those bytes were there before, and were only copied up.
+    pub(in crate::engine) fn new_leaks(
+        draft: &mut Draft<'_>,
+        captured: &[Captured],
+        leaks: Vec<Leak>,
+    ) -> Result<Vec<Leak>> {
+        let mut new = Vec::new();
+        if leaks.is_empty() {
+            return Ok(new);
+        }
+        let nodes: HashMap<&[u8], &CapturedNode> =
+            captured.iter().map(|entry| (entry.path.as_slice(), &entry.node)).collect();
+        for leak in leaks {
+            let before = match TreePath::parse(&leak.path) {
+                Ok(path) => draft.leaf(&path)?.map(|(_, node)| node.clone()),
+                Err(_) => None,
+            };
+            let same = match (leak.part, nodes.get(leak.path.as_slice()), before) {
+                (
+                    LeakPart::Content,
+                    Some(CapturedNode::File { blob, .. }),
+                    Some(NewNode::File { blob: old, .. }),
+                ) => *blob == old,
+                _ => false,
+            };
+            if !same {
+                new.push(leak);
+            }
+        }
+        Ok(new)
     }
 
     /// The error that names the places of leaks, and no secret.

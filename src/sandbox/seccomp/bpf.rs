@@ -21,6 +21,11 @@ impl Abi {
     pub(crate) const HERE: &[Self] =
         if cfg!(target_arch = "aarch64") { &[Self::Aarch64, Self::Arm] } else { &[Self::X86_64, Self::X86] };
 
+    /// The convention of that `AUDIT_ARCH_` number.
+    pub(crate) fn of_arch(arch: u32) -> Option<Self> {
+        [Self::X86_64, Self::X86, Self::Aarch64, Self::Arm].into_iter().find(|abi| abi.audit_arch() == arch)
+    }
+
     /// Its `AUDIT_ARCH_` number (linux/audit.h): the ELF machine, with bits for 64-bit and little-endian.
     fn audit_arch(self) -> u32 {
         match self {

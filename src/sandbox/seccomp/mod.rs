@@ -10,5 +10,6 @@
 mod bpf;
 mod deny;
 
+pub(crate) use bpf::{Abi, Filter, Rule, Test, Verdict};
 pub(crate) use deny::seal;
 pub use deny::{Denial, Feature, denials};

@@ -14,6 +14,8 @@ use rustix::fs::FileType;
 pub struct IdRange {
     /// Ids from 0 up to here, without it, are mapped; 1 when owners on disk mean nothing.
     pub mapped: u32,
+    /// With one id: a supervisor recorded what the run made of owners, so what is new and has no record is 0:0.
+    pub recorded: bool,
 }
 
 /// What applying found.
@@ -40,7 +42,7 @@ pub enum ApplyError {
 
 /// Edits a draft of the parent's tree with what was captured; `epoch` clamps modification times to that many seconds since 1970.
 ///
-/// Owners that were not mapped and attributes that the disk could not hold are taken from the parent's entry. A directory's time changes
+/// Owners that were not mapped and attributes that the disk could not hold are as recorded, else taken from the parent's entry. A directory's time changes
 /// only when names in it came or went. A file that was copied up and is the same is left as it was, with its hard links.
 pub fn apply(
     draft: &mut Draft<'_>,
@@ -62,7 +64,7 @@ pub fn apply(
     for entry in captured {
         let path = TreePath::parse(&entry.path)?;
         let before = draft.get(&path).map_err(DraftError::from)?.map(|(meta, kind)| (meta.clone(), kind));
-        let mut meta = inherited(&entry.meta, &entry.node, before.as_ref(), ids);
+        let mut meta = inherited(entry, before.as_ref(), ids);
         match &entry.node {
             CapturedNode::Whiteout => {
                 if draft.remove(&path)? {
@@ -141,7 +143,7 @@ fn link_keys(
         let group = before.and_then(|(meta, node)| match node {
             NewNode::File { blob: old, link: Some(LinkKey::Stored(group)), .. } if old == blob => {
                 let known = (meta.clone(), Kind::File);
-                (inherited(&entry.meta, &entry.node, Some(&known), ids) == *meta).then_some(*group)
+                (inherited(entry, Some(&known), ids) == *meta).then_some(*group)
             }
             _ => None,
         });
@@ -157,13 +159,24 @@ fn link_keys(
     Ok(keys.collect())
 }
 
-fn inherited(meta: &Meta, node: &CapturedNode, before: Option<&(Meta, Kind)>, ids: IdRange) -> Meta {
-    let mut meta = meta.clone();
+/// The attributes of an entry: as on disk, but for what the disk could not hold. That is as it was recorded, or, where nothing is
+/// recorded, as the parent's entry of the same kind has it.
+fn inherited(entry: &Captured, before: Option<&(Meta, Kind)>, ids: IdRange) -> Meta {
+    let mut meta = entry.meta.clone();
     if ids.mapped == 1 {
         (meta.uid, meta.gid) = (0, 0);
     }
+    if let Some(recorded) = &entry.recorded {
+        (meta.uid, meta.gid) = (recorded.uid, recorded.gid);
+        for (name, value) in &recorded.xattrs {
+            let kept = meta.xattrs.set(name.clone(), value.clone());
+            debug_assert!(kept.is_ok(), "the supervisor keeps the kernel's limits");
+        }
+        return meta;
+    }
     let Some((before, kind)) = before else { return meta };
-    if file_type(*kind) != type_of(node) {
+    let disk_kind = type_of(&entry.node);
+    if ids.recorded || file_type(*kind) != disk_kind {
         return meta;
     }
     if before.uid >= ids.mapped {
@@ -172,7 +185,6 @@ fn inherited(meta: &Meta, node: &CapturedNode, before: Option<&(Meta, Kind)>, id
     if before.gid >= ids.mapped {
         meta.gid = before.gid;
     }
-    let disk_kind = type_of(node);
     for xattr in before.xattrs.iter() {
         let holdable = xattr.name.starts_with(OVERLAY_PRIVATE) || can_hold(&xattr.name, disk_kind);
         if !holdable {

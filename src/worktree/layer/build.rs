@@ -23,6 +23,8 @@ pub struct BuildOptions {
     pub objects: PathBuf,
     /// How many ids from 0 up are mapped: 1 means that owners are not set.
     pub mapped_ids: u32,
+    /// Whether a socket is made in the place of a device, for a supervisor that shows it as one; else it is left out.
+    pub stand_ins: bool,
     /// Whether overlayfs follows redirects into a data-only lower (Linux ≥ 6.16).
     pub redirects: bool,
     /// When a file may be the blob's own inode.
@@ -129,11 +131,12 @@ impl LayerBuilder {
                     .map_err(|errno| dir.error("create symlink", name, errno))?;
                 self.dress(&dir, name, &entry.path, FileType::Symlink, &entry.meta)?;
             }
+            LayerNode::Device if self.options.stand_ins => {
+                self.special(&dir, name, entry, FileType::Socket)?
+            }
             LayerNode::Fifo | LayerNode::Socket => {
                 let kind = if entry.node == LayerNode::Fifo { FileType::Fifo } else { FileType::Socket };
-                rustix::fs::mknodat(&dir.fd, name, kind, Mode::from_raw_mode(0o600), 0)
-                    .map_err(|errno| dir.error("create", name, errno))?;
-                self.dress(&dir, name, &entry.path, kind, &entry.meta)?;
+                self.special(&dir, name, entry, kind)?;
             }
             LayerNode::Device => {
                 let reason = "only real root can make a device".to_owned();
@@ -203,6 +206,18 @@ impl LayerBuilder {
             self.built.skipped.push((path.to_vec(), reason));
         }
         Ok(())
+    }
+
+    fn special(
+        &mut self,
+        dir: &Dir,
+        name: &[u8],
+        entry: &LayerEntry,
+        kind: FileType,
+    ) -> Result<(), LayerError> {
+        rustix::fs::mknodat(&dir.fd, name, kind, Mode::from_raw_mode(0o600), 0)
+            .map_err(|errno| dir.error("create", name, errno))?;
+        self.dress(dir, name, &entry.path, kind, &entry.meta)
     }
 
     fn file(

@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -44,7 +45,25 @@ pub struct Captured {
     pub meta: Meta,
     /// What it is.
     pub node: CapturedNode,
+    /// What the run wanted it to be beyond what the disk could take.
+    pub recorded: Option<Recorded>,
 }
+
+/// What a run wanted an entry to be that the kernel would not make it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recorded {
+    /// The owner.
+    pub uid: u32,
+    /// The group.
+    pub gid: u32,
+    /// The device that a socket on disk stands for.
+    pub device: Option<CapturedNode>,
+    /// Attributes by name.
+    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+/// Tells what was recorded for a path: that, the directory it is in, and its name there; the empty name is the directory.
+pub type RecordOf<'r> = &'r dyn Fn(&[u8], BorrowedFd<'_>, &[u8]) -> Option<Recorded>;
 
 /// What an entry of an upper directory is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,11 +130,11 @@ struct Hashed {
 }
 
 /// Reads an upper directory and puts bytes that the store lacks into the scratch directory.
-pub fn capture(options: &CaptureOptions) -> Result<Capture, LayerError> {
+pub fn capture(options: &CaptureOptions, record_of: RecordOf<'_>) -> Result<Capture, LayerError> {
     let mut entries = Vec::new();
     let mut files = Vec::new();
     let root = Dir::open(&options.upper)?;
-    walk(&root, &mut Vec::new(), &mut entries, &mut files)?;
+    walk(&root, &mut Vec::new(), &mut entries, &mut files, record_of)?;
     let hashes = hash_all(options, &entries, &files)?;
     let mut leaks = leaks_beside_content(&options.secrets, &entries);
     let objects = Dir::open(&options.objects)?;
@@ -164,9 +183,15 @@ fn walk(
     path: &mut Vec<u8>,
     entries: &mut Vec<Captured>,
     files: &mut Vec<FoundFile>,
+    record_of: RecordOf<'_>,
 ) -> Result<(), LayerError> {
     let (meta, opaque) = read_meta(dir, b"", &dir.stat(b"")?)?;
-    entries.push(Captured { path: path.clone(), meta, node: CapturedNode::Directory { opaque } });
+    entries.push(Captured {
+        path: path.clone(),
+        meta,
+        node: CapturedNode::Directory { opaque },
+        recorded: record_of(path, dir.fd.as_fd(), b""),
+    });
     for name in dir.names()? {
         let len = path.len();
         if len > 0 {
@@ -176,9 +201,10 @@ fn walk(
         let stat = dir.stat(&name)?;
         let kind = kind_of(&stat);
         if kind == FileType::Directory {
-            walk(&dir.open_child(&name)?, path, entries, files)?;
+            walk(&dir.open_child(&name)?, path, entries, files, record_of)?;
         } else {
             let (meta, _) = read_meta(dir, &name, &stat)?;
+            let recorded = record_of(path, dir.fd.as_fd(), &name);
             let node = match kind {
                 FileType::RegularFile => {
                     files.push(FoundFile { entry: entries.len(), stat });
@@ -187,7 +213,10 @@ fn walk(
                 }
                 FileType::Symlink => CapturedNode::Symlink { target: dir.read_link(&name)? },
                 FileType::Fifo => CapturedNode::Fifo,
-                FileType::Socket => CapturedNode::Socket,
+                FileType::Socket => recorded
+                    .as_ref()
+                    .and_then(|recorded| recorded.device.clone())
+                    .unwrap_or(CapturedNode::Socket),
                 _ if is_whiteout(&stat) => CapturedNode::Whiteout,
                 _ => CapturedNode::Device {
                     char: kind == FileType::CharacterDevice,
@@ -195,7 +224,7 @@ fn walk(
                     minor: rustix::fs::minor(stat.st_rdev),
                 },
             };
-            entries.push(Captured { path: path.clone(), meta, node });
+            entries.push(Captured { path: path.clone(), meta, node, recorded });
         }
         path.truncate(len);
     }

@@ -25,7 +25,7 @@ mod plan;
 
 pub use apply::{Applied, ApplyError, IdRange, apply};
 pub use build::{BuildOptions, Built, LayerBuilder, Linking};
-pub use capture::{Capture, CaptureOptions, Captured, CapturedNode, capture};
+pub use capture::{Capture, CaptureOptions, Captured, CapturedNode, RecordOf, Recorded, capture};
 pub use entry::{LayerEntry, LayerError, LayerNode};
 pub use merge::merge_layers;
 pub use plan::{plan_delta, plan_whole};
