@@ -335,6 +335,9 @@ impl Ground {
             batch.commit()?;
         }
         let mut value = value;
+        if dirty && self.resolved.spec.root_mode == RootMode::Recorded {
+            core.carry_owned(&self.resolved.base, &tree)?;
+        }
         if outcome.changed {
             outcome.changes = core.count_changes(&self.parent.value.root, &tree)?;
             if let Some(known) = self.same_but_for_times(&tree)? {

@@ -1,19 +1,85 @@
 //! Which entries of a tree the supervisor of emulated root must know: those that one id cannot hold.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::SystemTime;
+
 use super::core::Core;
 use super::error::Result;
-use crate::object::{Entry, Meta, Node, TreeId, TreeSource};
+use crate::disk::{Durability, create_dir_all_private, read_limited, write_atomic};
+use crate::object::{Entry, Meta, Node, TreeId, TreeSource, diff};
 use crate::sandbox::{Device, Owned, Recorded};
+
+/// How many lists are kept; when there are more the older half goes.
+const MAX_KEPT: usize = 64;
+
+/// The longest list that is kept.
+const MAX_KEPT_BYTES: u64 = 1 << 20;
 
 /// Permission bit of a directory that gives its group to what is made in it.
 const SETGID: u16 = 0o2000;
 
 impl Core {
     /// Every entry at and below a root that is not 0:0, is a device, or has attributes that only real root could set.
+    ///
+    /// A whole tree is walked for it once; afterwards the list is kept beside the layers, from where it may vanish at any time.
     pub(super) fn owned(&self, root: &TreeId) -> Result<Vec<Owned>> {
+        if let Some(kept) = self.kept_owned(root) {
+            return Ok(kept);
+        }
         let mut owned = Vec::new();
         self.collect_owned(&mut Vec::new(), &self.store.root(root)?, &mut owned)?;
+        self.keep_owned(root, &owned);
         Ok(owned)
+    }
+
+    /// Makes the list of a tree from that of the one it was made from, at the cost of what differs.
+    pub(super) fn carry_owned(&self, from: &TreeId, to: &TreeId) -> Result<()> {
+        let Some(kept) = self.kept_owned(from) else { return Ok(()) };
+        let mut owned: BTreeMap<Vec<u8>, Owned> =
+            kept.into_iter().map(|one| (one.path.clone(), one)).collect();
+        let (old, new) = (self.store.root(from)?, self.store.root(to)?);
+        diff(&self.store, &old, &new, &mut |change| {
+            let path = change.path.to_bytes();
+            let path = path.strip_prefix(b"/").unwrap_or(&path);
+            owned.remove(path);
+            if let Some(one) = change.new.as_ref().and_then(|entry| owned_entry(path, entry)) {
+                owned.insert(path.to_vec(), one);
+            }
+            Ok(())
+        })?;
+        self.keep_owned(to, &owned.into_values().collect::<Vec<_>>());
+        Ok(())
+    }
+
+    fn owned_dir(&self) -> PathBuf {
+        self.layout().layers().join("owned")
+    }
+
+    fn kept_owned(&self, root: &TreeId) -> Option<Vec<Owned>> {
+        let bytes = read_limited(&self.owned_dir().join(root.to_string()), MAX_KEPT_BYTES).ok()?;
+        postcard::from_bytes(&bytes).ok()
+    }
+
+    /// Keeps a list, and lets older ones go. It can be made again, so a failure is none.
+    fn keep_owned(&self, root: &TreeId, owned: &[Owned]) {
+        let dir = self.owned_dir();
+        let Ok(bytes) = postcard::to_stdvec(owned) else { return };
+        if bytes.len() as u64 > MAX_KEPT_BYTES || create_dir_all_private(&dir).is_err() {
+            return;
+        }
+        let _ = write_atomic(&dir.join(root.to_string()), &bytes, Durability::Batch);
+        let Ok(entries) = std::fs::read_dir(&dir) else { return };
+        let mut lists: Vec<(SystemTime, PathBuf)> = entries
+            .filter_map(Result::ok)
+            .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
+            .collect();
+        if lists.len() > MAX_KEPT {
+            lists.sort();
+            for (_, list) in &lists[..lists.len() - MAX_KEPT / 2] {
+                let _ = std::fs::remove_file(list);
+            }
+        }
     }
 
     fn collect_owned(&self, path: &mut Vec<u8>, entry: &Entry, owned: &mut Vec<Owned>) -> Result<()> {

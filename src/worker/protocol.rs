@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize as SerializeDerive};
 
-use crate::sandbox::{Channel, Ending, Exceeded, FrameError, LaunchError, Plan, Usage};
+use crate::sandbox::{Channel, Ending, Exceeded, FrameError, LaunchError, Owned, Plan, Usage};
 use crate::worktree::layer::{BuildOptions, Built, CaptureOptions, Captured, LayerEntry};
 use crate::worktree::leak::Leak;
 
@@ -41,6 +41,9 @@ pub(crate) enum Request {
     Open { run: u64, plan: Box<Plan> },
     /// Run a command in the sandbox `within`, on the three streams sent along. Of the plan what concerns the payload counts.
     Join { run: u64, within: u64, plan: Box<Plan> },
+    /// Some of what the supervisor of emulated root has to know of the image, for the `Run` or `Open` that follows: in pieces, since there can be
+    /// more of it than one message holds.
+    Owned(Vec<Owned>),
     /// Pass a signal to the payload.
     Signal { run: u64, signal: i32 },
     /// Kill the sandbox, or of a command that joined one what belongs to the command.

@@ -7,8 +7,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::protocol::{Request, Response, send};
 use super::watch::Watch;
 use crate::sandbox::{
-    Channel, Emulator, Exceeded, FrameError, IdMap, Joined, LaunchError, Plan, Records, Sandbox, launch,
-    launch_idle,
+    Channel, Emulator, Exceeded, FrameError, IdMap, Joined, LaunchError, Owned, Plan, Records, Sandbox,
+    launch, launch_idle,
 };
 
 /// Everything under way, and the id maps that it was started with.
@@ -18,6 +18,8 @@ pub(super) struct Runs {
     map: Option<IdMap>,
     /// What the sandbox that ended last recorded, for the capture that follows.
     records: Records,
+    /// What the host has said of the image's owners, for the sandbox that it starts next.
+    told: Vec<Owned>,
 }
 
 /// One sandbox. The fields are dropped in their order: what joined has to be collected first, or init cannot end.
@@ -116,6 +118,7 @@ impl Runs {
         fds: Vec<OwnedFd>,
     ) -> Result<Served, FrameError> {
         match request {
+            Request::Owned(some) => self.told.extend(some),
             Request::Run { run, mut plan } => {
                 let streams = three(fds)?;
                 let launched = self.launch(&mut plan, |plan, map| launch(plan, map, streams));
@@ -153,6 +156,10 @@ impl Runs {
         plan: &mut Plan,
         act: impl FnOnce(&Plan, &IdMap) -> Result<Sandbox, LaunchError>,
     ) -> Result<(Sandbox, Option<Emulator>), LaunchError> {
+        let told = std::mem::take(&mut self.told);
+        if let Some(emulation) = &mut plan.emulation {
+            emulation.owned = told;
+        }
         let mut emulator = Emulator::for_plan(plan)?;
         if let Some(emulator) = &mut emulator {
             emulator.admit(plan);

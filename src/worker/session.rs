@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::line::Line;
-use super::protocol::{Request, Response, send};
+use super::protocol::{ENTRIES_PER_MESSAGE, Request, Response, send};
 use super::run::{Running, Sandbox};
 use crate::sandbox::{Channel, FrameError, LaunchError, Plan};
 
@@ -66,9 +66,10 @@ impl Session {
     /// Starts a sandbox on the given standard input, output and error; returns when its program has been executed.
     ///
     /// With a terminal in the plan that takes the place of the streams; see [`Running::take_terminal`].
-    pub fn run(&self, plan: Plan, streams: [OwnedFd; 3]) -> Result<Running, SessionError> {
+    pub fn run(&self, mut plan: Plan, streams: [OwnedFd; 3]) -> Result<Running, SessionError> {
         let began = Instant::now();
         let claim = self.claim()?;
+        self.tell_owned(&mut plan)?;
         let run = self.line.new_run();
         let started = self.line.start(run, &Request::Run { run, plan: Box::new(plan) }, &streams)?;
         claim.keep();
@@ -76,13 +77,24 @@ impl Session {
     }
 
     /// Starts a sandbox in which commands are to run; what the plan says about a payload does not count.
-    pub fn open(&self, plan: Plan) -> Result<Sandbox, SessionError> {
+    pub fn open(&self, mut plan: Plan) -> Result<Sandbox, SessionError> {
         let began = Instant::now();
         let claim = self.claim()?;
+        self.tell_owned(&mut plan)?;
         let run = self.line.new_run();
         let started = self.line.start(run, &Request::Open { run, plan: Box::new(plan) }, &[])?;
         claim.keep();
         Ok(Sandbox::new(Running::new(Arc::clone(&self.line), run, started, began, true)))
+    }
+
+    /// Sends ahead what a plan says of the image's owners: an image can have more of them than a message holds.
+    fn tell_owned(&self, plan: &mut Plan) -> Result<(), SessionError> {
+        let owned = plan.emulation.as_mut().map(|emulation| std::mem::take(&mut emulation.owned));
+        let owned = owned.unwrap_or_default();
+        for some in owned.chunks(ENTRIES_PER_MESSAGE) {
+            send(&self.line.channel, &Request::Owned(some.to_vec()), &[])?;
+        }
+        Ok(())
     }
 
     /// Removes whatever is at `path`, as root of the namespace; nothing there is success.

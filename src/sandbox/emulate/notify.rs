@@ -49,8 +49,7 @@ impl Listener {
     pub(super) fn new(fd: OwnedFd) -> Self {
         let listener = Self { fd };
         // The one that waits runs next, on the same processor (Linux ≥ 6.6); an older kernel refuses, and is slower.
-        let _ =
-            listener.ioctl(libc::SECCOMP_IOCTL_NOTIF_SET_FLAGS as u64, std::ptr::without_provenance_mut(1));
+        let _ = listener.ioctl(libc::SECCOMP_IOCTL_NOTIF_SET_FLAGS, std::ptr::without_provenance_mut(1));
         listener
     }
 
@@ -68,7 +67,7 @@ impl Listener {
     pub(super) fn receive(&self) -> Option<Question> {
         // SAFETY: plain numbers; the kernel wants them zeroed.
         let mut notification: libc::seccomp_notif = unsafe { std::mem::zeroed() };
-        self.ioctl(libc::SECCOMP_IOCTL_NOTIF_RECV as u64, (&raw mut notification).cast()).ok()?;
+        self.ioctl(libc::SECCOMP_IOCTL_NOTIF_RECV, (&raw mut notification).cast()).ok()?;
         let data = &notification.data;
         Some(Question {
             id: notification.id,
@@ -82,7 +81,7 @@ impl Listener {
     /// Whether the call still waits: if so, its thread id was still its own when asked.
     pub(super) fn is_valid(&self, question: &Question) -> bool {
         let mut id = question.id;
-        self.ioctl(libc::SECCOMP_IOCTL_NOTIF_ID_VALID as u64, (&raw mut id).cast()).is_ok()
+        self.ioctl(libc::SECCOMP_IOCTL_NOTIF_ID_VALID, (&raw mut id).cast()).is_ok()
     }
 
     /// Answers. A caller that died meanwhile needs no answer, so nothing can fail.
@@ -100,12 +99,12 @@ impl Listener {
                     newfd: 0,
                     newfd_flags: if close_on_exec { libc::O_CLOEXEC as u32 } else { 0 },
                 };
-                match self.ioctl(libc::SECCOMP_IOCTL_NOTIF_ADDFD as u64, (&raw mut given).cast()) {
+                match self.ioctl(libc::SECCOMP_IOCTL_NOTIF_ADDFD, (&raw mut given).cast()) {
                     Ok(()) => return,
                     Err(errno) => response.error = -errno.raw_os_error(),
                 }
             }
         }
-        let _ = self.ioctl(libc::SECCOMP_IOCTL_NOTIF_SEND as u64, (&raw mut response).cast());
+        let _ = self.ioctl(libc::SECCOMP_IOCTL_NOTIF_SEND, (&raw mut response).cast());
     }
 }

@@ -146,6 +146,16 @@ impl<'r> Target<'r> {
         self.proc(&format!("fd/{fd}"), OFlags::empty())
     }
 
+    /// The mode of the directory that relative paths begin at.
+    pub(super) fn directory_mode(self, dirfd: i32) -> Result<u32, Stop> {
+        let link = match dirfd {
+            libc::AT_FDCWD => format!("/proc/{}/cwd", self.tid),
+            fd => format!("/proc/{}/fd/{fd}", self.tid),
+        };
+        let stat = rustix::fs::stat(link).map_err(|_| Stop::Continue)?;
+        Ok(stat.st_mode)
+    }
+
     /// The path of what one of its descriptors stands for, as [`path_of`] gives it.
     pub(super) fn descriptor_path(self, fd: i32) -> Result<Vec<u8>, Stop> {
         let link = format!("/proc/{}/fd/{fd}", self.tid);
