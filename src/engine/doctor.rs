@@ -4,7 +4,8 @@ use super::core::Core;
 use super::error::Result;
 use super::types::{Finding, Verdict};
 use crate::disk::{Features, Scratch, features};
-use crate::sandbox::probe;
+use crate::object::RootMode;
+use crate::sandbox::{IdentityChoice, probe};
 
 /// Below this many free bytes a store is about to be full.
 const LITTLE_SPACE_BYTES: u64 = 256 * 1024 * 1024;
@@ -17,7 +18,12 @@ impl Core {
         let scratch = Scratch::new(&self.layout().tmp())?;
         let store = store_finding(&features(scratch.path())?);
         let findings = probe::all(scratch.path());
-        Ok(std::iter::once(store)
+        let stuck = findings.iter().any(|finding| finding.outcome == probe::Outcome::Failed);
+        // Where nothing can run the reason stands there already.
+        let identity = (!stuck).then(|| self.identity_finding());
+        Ok([store]
+            .into_iter()
+            .chain(identity)
             .chain(findings.into_iter().map(|finding| Finding {
                 name: finding.name.to_string(),
                 outcome: match finding.outcome {
@@ -30,6 +36,42 @@ impl Core {
                 fix: text(finding.fix),
             }))
             .collect())
+    }
+}
+
+impl Core {
+    /// Starts the worker, as a run would, and tells as whom commands run.
+    fn identity_finding(&self) -> Finding {
+        let finding = |outcome, detail: String, cause, fix| Finding {
+            name: "identity".to_owned(),
+            outcome,
+            detail,
+            cause,
+            fix,
+        };
+        let mode = match self.learn_root_mode() {
+            Ok(mode) => mode,
+            Err(error) => return finding(Verdict::Failed, error.to_string(), None, None),
+        };
+        let choice = match self.options.identity {
+            IdentityChoice::Auto => "",
+            _ => ", as was asked for",
+        };
+        match mode {
+            RootMode::Mapped => {
+                finding(Verdict::Ok, format!("mapped: root inside has many ids{choice}"), None, None)
+            }
+            RootMode::Recorded => {
+                let detail = format!("recorded: there is one id, and the rest of root is emulated{choice}");
+                finding(Verdict::Ok, detail, None, None)
+            }
+            RootMode::Plain => finding(
+                Verdict::Degraded,
+                format!("plain: there is one id and nothing else{choice}"),
+                Some("changes of owner fail inside".to_owned()),
+                Some("give yourself subordinate ids, or leave out `--identity plain`".to_owned()),
+            ),
+        }
     }
 }
 

@@ -166,7 +166,7 @@ pub fn subordinate_ids() -> Finding {
             NAME,
             Outcome::Degraded,
             refusal.unwrap_or_else(|| err.to_string()),
-            "without them every file in a sandbox has one owner",
+            "without them root is emulated over one id, which costs time where owners and many files are looked at",
             "sudo apt install uidmap; sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $USER",
         ),
     }

@@ -3,6 +3,7 @@
 mod asynchronous;
 mod capture;
 mod copying;
+mod emulated;
 mod layers;
 mod live;
 mod open;
