@@ -156,6 +156,10 @@ impl LaunchError {
                     _ => Self::CannotExecute { program, errno },
                 }
             }
+            (Step::OwnProgram(program), _) => {
+                let name = program.argv.first().map(|name| name.to_bytes().escape_ascii().to_string());
+                Self::CannotExecute { program: name.unwrap_or_default(), errno }
+            }
             (Step::WorkDir(path), _) => {
                 Self::WorkDir { path: path.to_bytes().escape_ascii().to_string(), errno }
             }
@@ -232,6 +236,7 @@ fn step_hint(step: &Step, fault: Fault) -> &'static str {
 fn explain_exec(errno: i32) -> &'static str {
     match errno {
         libc::EACCES => " (a directory, a file without x permission, or one the user may not read)",
+        libc::ELOOP => " (links that lead in a circle, or through /proc to something outside)",
         libc::ENOEXEC => " (wrong architecture, or a script without a #! line)",
         _ => "",
     }

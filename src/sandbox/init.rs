@@ -465,6 +465,7 @@ fn become_payload(step: &Step) -> Result<(), Fault> {
             rustix::process::umask(rustix::fs::Mode::from_raw_mode(*mask));
         }
         Step::WorkDir(path) => rustix::process::chdir(path.as_c_str())?,
+        Step::OwnProgram(program) => own_program(program)?,
         Step::BoundCapabilities => bound_capabilities()?,
         Step::Gid(gid) => {
             let gid = rustix::thread::Gid::from_raw(*gid);
@@ -545,6 +546,22 @@ fn kernel_resource(resource: Resource) -> rustix::process::Resource {
         Resource::RealTimePriority => Kernel::Rtprio,
         Resource::Stack => Kernel::Stack,
     }
+}
+
+/// Refuses a program that only a link in /proc leads to: /proc/self/exe is treebox itself until the payload has become something else
+/// (CVE-2019-5736), and what other such links lead to may lie outside.
+fn own_program(program: &Program) -> Result<(), Fault> {
+    use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
+    for candidate in &program.candidates {
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        match openat2(CWD, candidate.as_c_str(), flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS) {
+            Err(Errno::LOOP) => return Err(Errno::LOOP.into()),
+            // What is missing or forbidden the kernel says again when it is executed.
+            Err(_) => {}
+            Ok(_) => return Ok(()),
+        }
+    }
+    Ok(())
 }
 
 /// Tries the candidates in order, with execvp's rules: what is missing is passed over, what is forbidden is

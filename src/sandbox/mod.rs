@@ -51,8 +51,8 @@ pub use plan::{
 };
 pub use prepare::{DEFAULT_LIMITS, MAX_LOWERS, PlanError};
 pub use process::{
-    Forked, become_worker, die_with_parent, exit_now, fork, own_children, set_terminal_size, signals,
-    unshare_user,
+    Forked, become_worker, die_with_parent, exit_now, fork, own_children, set_terminal_size,
+    shield_executable, signals, unshare_user,
 };
 pub use remove::{RemoveError, remove_tree};
 pub use seccomp::{Denial, Feature, denials};

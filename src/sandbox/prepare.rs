@@ -244,6 +244,8 @@ fn payload(plan: &Plan, map: &IdMap, steps: &mut Vec<Step>) -> Result<(), PlanEr
     }
     steps.push(Step::Umask(plan.umask & 0o777));
     steps.push(Step::WorkDir(c_string("the working directory", &plan.cwd)?));
+    let program = program(plan)?;
+    steps.push(Step::OwnProgram(program.clone()));
     steps.push(Step::BoundCapabilities);
     if map.setgroups && !emulated {
         steps.push(Step::Groups(plan.groups.clone()));
@@ -256,7 +258,7 @@ fn payload(plan: &Plan, map: &IdMap, steps: &mut Vec<Step>) -> Result<(), PlanEr
         let filter = emulate::filter(lists).compile();
         steps.push(Step::Emulate { filter, identity: emulation.identity });
     }
-    steps.push(Step::Exec(program(plan)?));
+    steps.push(Step::Exec(program));
     Ok(())
 }
 

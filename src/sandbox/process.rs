@@ -1,7 +1,8 @@
 //! Steps in the life of the worker's processes, which are no sandbox yet.
 
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::process::CommandExt;
 
 use nix::libc;
 use nix::sys::signal::{SigHandler, Signal, signal};
@@ -30,6 +31,37 @@ pub fn become_worker() -> io::Result<()> {
     let limit = rustix::process::Rlimit { current: Some(1).min(core.maximum.or(Some(1))), ..core };
     let _ = rustix::process::setrlimit(rustix::process::Resource::Core, limit);
     Ok(rustix::process::chdir("/")?)
+}
+
+/// Sees that nothing inside a sandbox can overwrite the file this program was started from; call it before anything else.
+///
+/// A process inside can get hold of that file for a moment (CVE-2019-5736). The kernel lets nobody write to a program that runs, but for
+/// Linux 6.11 and 6.12: there, if the caller may write to the file, this process goes on as a sealed copy in memory.
+pub fn shield_executable() -> io::Result<()> {
+    let flags = rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::CLOEXEC;
+    let Ok(own) = rustix::fs::open("/proc/self/exe", flags, rustix::fs::Mode::empty()) else { return Ok(()) };
+    if rustix::fs::fcntl_get_seals(&own).is_ok_and(|seals| seals.contains(rustix::fs::SealFlags::WRITE)) {
+        return Ok(());
+    }
+    drop(own);
+    let copy = sealed_copy(std::path::Path::new("/proc/self/exe"))?;
+    let mut arguments = std::env::args_os();
+    let name = arguments.next().unwrap_or_default();
+    let path = format!("/proc/self/fd/{}", copy.as_raw_fd());
+    Err(std::process::Command::new(path).arg0(name).args(arguments).exec())
+}
+
+/// A copy of a program in memory that nobody can change.
+fn sealed_copy(program: &std::path::Path) -> io::Result<std::fs::File> {
+    use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    // Linux before 6.3 does not know the flag, and needs none to let it be executed.
+    let made =
+        memfd_create(c"treebox", flags | MemfdFlags::EXEC).or_else(|_| memfd_create(c"treebox", flags))?;
+    let mut copy = std::fs::File::from(made);
+    io::copy(&mut std::fs::File::open(program)?, &mut copy)?;
+    fcntl_add_seals(&copy, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;
+    Ok(copy)
 }
 
 /// Moves the calling process, which must have one thread, into a new user namespace.
@@ -86,4 +118,31 @@ pub mod signals {
     pub const INT: i32 = super::libc::SIGINT;
     /// Certain death.
     pub const KILL: i32 = super::libc::SIGKILL;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn a_sealed_copy_runs_and_takes_no_writes() {
+        let mut copy = sealed_copy(std::path::Path::new("/bin/sh")).unwrap();
+        assert_eq!(copy.write(b"x").unwrap_err().raw_os_error(), Some(libc::EPERM));
+        assert_eq!(copy.set_len(0).unwrap_err().raw_os_error(), Some(libc::EPERM));
+        // The descriptor is closed on execve, after the program has been taken from it.
+        let path = format!("/proc/self/fd/{}", copy.as_raw_fd());
+        let said =
+            std::process::Command::new(&path).arg0("sh").args(["-c", "echo $((6 * 7))"]).output().unwrap();
+        assert_eq!(said.stdout, b"42\n");
+    }
+
+    #[test]
+    fn a_program_that_runs_is_busy_or_need_not_be_shielded() {
+        // On the kernels where it is neither this would start the tests anew, for ever.
+        let own = rustix::fs::open("/proc/self/exe", rustix::fs::OFlags::WRONLY, rustix::fs::Mode::empty());
+        if own.is_err() {
+            shield_executable().unwrap();
+        }
+    }
 }

@@ -90,6 +90,8 @@ pub(crate) enum Step {
     Umask(u32),
     /// Enter the working directory.
     WorkDir(CString),
+    /// See that the program is a file of the sandbox's own, and not what a link in /proc makes of this process.
+    OwnProgram(Program),
     /// Drop what no process of the sandbox may ever have.
     BoundCapabilities,
     /// Set the supplementary groups.
@@ -218,6 +220,7 @@ impl fmt::Display for Step {
             }
             Self::Umask(mask) => write!(f, "set the umask to {mask:03o}"),
             Self::WorkDir(path) => write!(f, "enter the working directory {}", text(path)),
+            Self::OwnProgram(_) => f.write_str("see that the program lies inside"),
             Self::BoundCapabilities => f.write_str("drop capabilities from the bounding set"),
             Self::Groups(groups) => write!(f, "set the supplementary groups to {groups:?}"),
             Self::Gid(gid) => write!(f, "become group {gid}"),

@@ -9,7 +9,7 @@ use super::protocol::{Hello, Order, PROTOCOL, Request, Response, receive, send};
 use super::runs::{Runs, Served};
 use crate::sandbox::{
     Channel, Forked, FrameError, become_worker, die_with_parent, exit_now, fork, own_children, remove_tree,
-    unshare_user,
+    shield_executable, unshare_user,
 };
 
 /// Why a process of the worker ends before its host does.
@@ -42,6 +42,7 @@ pub(crate) fn serve() -> ! {
 }
 
 fn master() -> Result<(), ServeError> {
+    shield_executable().map_err(during("go on as a copy that nothing inside can change"))?;
     // First the sweep: the host's socket stands on descriptor 0, which it spares.
     become_worker().map_err(during("close inherited descriptors"))?;
     let host = Channel::from_stdin().map_err(ServeError::NoHost)?;

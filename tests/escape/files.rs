@@ -87,6 +87,32 @@ fn init_shows_nothing_of_the_host() {
 }
 
 #[test]
+fn treebox_itself_is_no_program_of_the_sandbox() {
+    // CVE-2019-5736: for a moment the payload is a process of the runtime, and /proc/self/exe the runtime's file.
+    let before = std::fs::metadata(crate::support::treebox()).unwrap();
+    for path in ["/proc/self/exe", "/proc/thread-self/exe", "../proc/self/exe"] {
+        let refused =
+            shared().base.run(&Command::new(path).arg("--version").workdir("/tmp").disposable(true));
+        let error = refused.unwrap_err();
+        assert_eq!(error.kind(), treebox::ErrorKind::CommandNotExecutable, "{path}: {error}");
+    }
+    let link = shared().base.run(&Command::shell("ln -s /proc/self/exe /tmp/program")).unwrap();
+    let refused = link.state().run(&Command::new("/tmp/program").disposable(true));
+    assert_eq!(refused.unwrap_err().kind(), treebox::ErrorKind::CommandNotExecutable);
+    // As the interpreter of a script it starts, but is busy: nobody writes to it.
+    let script =
+        link.state().run(&Command::shell("printf '#!/proc/self/exe\\n' >/tmp/s; chmod 755 /tmp/s")).unwrap();
+    let _ = script.state().run(&Command::new("/tmp/s").disposable(true));
+    let after = std::fs::metadata(crate::support::treebox()).unwrap();
+    assert_eq!(after.len(), before.len());
+    assert_eq!(after.modified().unwrap(), before.modified().unwrap());
+    // A program of the sandbox's own, reached by way of a link that is no magic.
+    let ordinary =
+        shared().base.run(&Command::new("/proc/../bin/sh").args(["-c", "exit 3"]).disposable(true));
+    assert_eq!(ordinary.unwrap().exit_code, Some(3));
+}
+
+#[test]
 fn devices_are_neither_made_nor_changed_nor_there() {
     refused(&[
         // The devices are the host's own inodes: real root inside could take them from everybody.
