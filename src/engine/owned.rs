@@ -13,6 +13,9 @@ use crate::sandbox::{Device, Owned, Recorded};
 /// How many lists are kept; when there are more the older half goes.
 const MAX_KEPT: usize = 64;
 
+/// What a list begins with. Its last byte grows when the encoding of what follows changes: then the list is made again.
+const MAGIC: &[u8; 8] = b"tbowns\0\x01";
+
 /// The longest list that is kept.
 const MAX_KEPT_BYTES: u64 = 1 << 20;
 
@@ -22,7 +25,7 @@ const SETGID: u16 = 0o2000;
 impl Core {
     /// Every entry at and below a root that is not 0:0, is a device, or has attributes that only real root could set.
     ///
-    /// A whole tree is walked for it once; afterwards the list is kept beside the layers, from where it may vanish at any time.
+    /// A whole tree is walked for it once; afterwards the list is kept in the store, from where it may vanish at any time.
     pub(super) fn owned(&self, root: &TreeId) -> Result<Vec<Owned>> {
         if let Some(kept) = self.kept_owned(root) {
             return Ok(kept);
@@ -52,19 +55,15 @@ impl Core {
         Ok(())
     }
 
-    fn owned_dir(&self) -> PathBuf {
-        self.layout().layers().join("owned")
-    }
-
     fn kept_owned(&self, root: &TreeId) -> Option<Vec<Owned>> {
-        let bytes = read_limited(&self.owned_dir().join(root.to_string()), MAX_KEPT_BYTES).ok()?;
-        postcard::from_bytes(&bytes).ok()
+        let bytes = read_limited(&self.layout().owners().join(root.to_string()), MAX_KEPT_BYTES).ok()?;
+        postcard::from_bytes(bytes.strip_prefix(MAGIC)?).ok()
     }
 
     /// Keeps a list, and lets older ones go. It can be made again, so a failure is none.
     fn keep_owned(&self, root: &TreeId, owned: &[Owned]) {
-        let dir = self.owned_dir();
-        let Ok(bytes) = postcard::to_stdvec(owned) else { return };
+        let dir = self.layout().owners();
+        let Ok(bytes) = postcard::to_extend(owned, MAGIC.to_vec()) else { return };
         if bytes.len() as u64 > MAX_KEPT_BYTES || create_dir_all_private(&dir).is_err() {
             return;
         }

@@ -156,6 +156,11 @@ impl Layout {
         self.root.join("layers")
     }
 
+    /// Where it is kept, by root tree, which entries one id cannot own; made with the first.
+    pub fn owners(&self) -> PathBuf {
+        self.root.join("owners")
+    }
+
     /// Where caches lie that commands mount; made with the first.
     pub fn caches(&self) -> PathBuf {
         self.root.join("caches")
