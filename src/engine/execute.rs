@@ -246,6 +246,7 @@ impl Ground {
 
     /// Makes of what a sandbox has left what was asked for: a state, or nothing. Nothing runs in it any more.
     pub(super) fn conclude(mut self, finished: Finished) -> Result<Outcome> {
+        self.forget_key_of_changed_sources();
         let mut outcome = Outcome {
             state: None,
             tree: None,
@@ -266,8 +267,6 @@ impl Ground {
             killed_for: self.keeping.killed_for(finished.exceeded),
         };
         let session = self.session.take().expect("only what consumes it takes it");
-        self.forget_key_of_changed_sources();
-        outcome.key = self.resolved.key;
         let kept = match self.keeping.over_disk(finished.exceeded) {
             Some(over) => Err(over),
             None if self.disposable => Ok(()),
