@@ -1,10 +1,10 @@
 //! `treebox import`: an image, a root file system, a directory or the host's own programs become a state.
 
 use serde::Serialize;
-use treebox::ImportSource;
+use treebox::{ImportOptions, ImportSource, Platform};
 
 use super::exit::{Exit, Failure};
-use super::{Context, records, text};
+use super::{Context, records, text, values};
 
 /// Bring in an image, a root file system or the host's own programs; prints the state id
 #[derive(Debug, clap::Args)]
@@ -14,6 +14,32 @@ pub(super) struct Args {
     /// What to call it [default: the image's own tag, else the name of the file]
     #[arg(long)]
     name: Option<String>,
+    #[command(flatten)]
+    choice: Choice,
+}
+
+/// What `import` and `pull` have in common: which of several images, and what it may demand.
+#[derive(Debug, clap::Args)]
+pub(super) struct Choice {
+    /// Which of several images to take [default: this machine's]
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    platform: Option<Platform>,
+    /// Change what an image may demand of this machine, such as total_bytes=2G
+    #[arg(long = "limit", value_name = "NAME=NUMBER", value_parser = values::limit)]
+    limits: Vec<(String, u64)>,
+}
+
+impl Choice {
+    pub(super) fn options(&self, name: Option<&str>) -> ImportOptions {
+        let mut options = ImportOptions::new();
+        options.name = name.map(str::to_owned);
+        options.platform = self.platform.clone();
+        for (name, value) in &self.limits {
+            // The name was looked at when it was parsed.
+            options.limits.set(name, *value);
+        }
+        options
+    }
 }
 
 #[derive(Serialize)]
@@ -29,7 +55,7 @@ struct Record<'a> {
 pub(super) fn perform(args: &Args, context: &mut Context) -> Result<Exit, Failure> {
     let source = ImportSource::parse(&args.source)?;
     let engine = context.engine()?;
-    let imported = engine.import(&source, args.name.as_deref())?;
+    let imported = engine.import_with(&source, &args.choice.options(args.name.as_deref()))?;
     let out = &mut context.out;
     if out.json() {
         out.record(&Record {

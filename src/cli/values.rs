@@ -51,6 +51,15 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
     number.checked_mul(1 << shift).ok_or_else(wrong)
 }
 
+/// `NAME=NUMBER`: a bound on what an image may demand; the number may have a unit as sizes have.
+pub(super) fn limit(text: &str) -> Result<(String, u64), String> {
+    let (name, number) = text.split_once('=').ok_or_else(|| format!("`{text}` is not NAME=NUMBER"))?;
+    if !treebox::Limits::NAMES.contains(&name) {
+        return Err(format!("there is no limit `{name}`; there are: {}", treebox::Limits::NAMES.join(", ")));
+    }
+    Ok((name.to_owned(), size(number)?))
+}
+
 /// `2`, `1.5`, `.5`: how many processors.
 pub(super) fn processors(text: &str) -> Result<f64, String> {
     let count = text.parse().ok().filter(|count: &f64| (0.01..=1_000_000.0).contains(count));

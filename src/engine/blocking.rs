@@ -26,8 +26,8 @@ pub use super::prepared::Prepared;
 pub use super::state::State;
 use super::{
     BlobReader, Change, Command, CommitDetail, CommitId, CommitInfo, Committed, CopySource, EngineOptions,
-    Finding, Head, Image, ImportSource, Imported, Listed, LiveInput, LogQuery, Ref, ReflogLine, Result, Sink,
-    StateId, Step, Target, TreePath, Written,
+    Finding, Head, Image, ImportOptions, ImportSource, Imported, Listed, LiveInput, LogQuery, Ref,
+    ReflogLine, Result, Sink, StateId, Step, Target, TreePath, Written,
 };
 
 /// An open store with everything that can be done in it. Cheap to clone; every clone is the same engine.
@@ -64,7 +64,13 @@ impl Engine {
     ///
     /// Without a name the source's own is taken: its tag, else its file name.
     pub fn import(&self, source: &ImportSource, name: Option<&str>) -> Result<Imported> {
-        self.core.import(source, name)
+        let options = name.into_iter().fold(ImportOptions::new(), ImportOptions::name);
+        self.import_with(source, &options)
+    }
+
+    /// [`import`](Self::import) with a say in which of several images is taken and what it may demand.
+    pub fn import_with(&self, source: &ImportSource, options: &ImportOptions) -> Result<Imported> {
+        self.core.import(source, options)
     }
 
     /// The images by name.

@@ -76,8 +76,18 @@ impl Engine {
 
     /// Brings an image, a root file system, a directory or the host's own programs in, and names it.
     pub async fn import(&self, source: &ImportSource, name: Option<&str>) -> Result<Imported<State>> {
-        let (source, name) = (source.clone(), name.map(str::to_owned));
-        let imported = self.with(move |engine| engine.import(&source, name.as_deref())).await?;
+        let options = name.into_iter().fold(ImportOptions::new(), ImportOptions::name);
+        self.import_with(source, &options).await
+    }
+
+    /// [`import`](Self::import) with a say in which of several images is taken and what it may demand.
+    pub async fn import_with(
+        &self,
+        source: &ImportSource,
+        options: &ImportOptions,
+    ) -> Result<Imported<State>> {
+        let (source, options) = (source.clone(), options.clone());
+        let imported = self.with(move |engine| engine.import_with(&source, &options)).await?;
         let Imported { state, name, entries, size_bytes, skipped } = imported;
         Ok(Imported { state: State { inner: state }, name, entries, size_bytes, skipped })
     }

@@ -8,7 +8,7 @@ use super::error::{Error, Result};
 use super::naming::Made;
 use super::refs::who;
 use super::state::{Origin, State};
-use super::types::{Image, ImportSource, Imported};
+use super::types::{Image, ImportOptions, ImportSource, Imported};
 use crate::history::{Expected, ImageName, RefEdit, RefKind, RefName};
 use crate::index::ImageRecord;
 use crate::object::{self, Config, Draft, Meta, Node, Timestamp, TreeId, TreePath};
@@ -64,13 +64,19 @@ struct Taken {
 }
 
 impl Core {
-    pub(super) fn import(self: &Arc<Self>, source: &ImportSource, name: Option<&str>) -> Result<Imported> {
+    pub(super) fn import(
+        self: &Arc<Self>,
+        source: &ImportSource,
+        options: &ImportOptions,
+    ) -> Result<Imported> {
         // A bad name is told before gigabytes are read.
-        let given = name.map(ImageName::new).transpose()?;
+        let given = options.name.as_deref().map(ImageName::new).transpose()?;
         let mut batch = self.store.batch()?;
         let taken = match source {
             ImportSource::Image(image) => {
-                let taken = oci::import(image, &mut batch, &self.store, &oci::ImportOptions::default())?;
+                let options =
+                    oci::ImportOptions { platform: options.platform.clone(), limits: options.limits };
+                let taken = oci::import(image, &mut batch, &self.store, &options)?;
                 let time_seconds = taken.created_seconds.unwrap_or(0).max(0);
                 let name = taken.name_hint.or_else(|| file_name(image.path()));
                 Taken {

@@ -39,9 +39,10 @@ mod user;
 
 pub use crate::disk::Durability;
 pub use crate::object::{
-    CommitId, Config, Entry, Feature, Kind, Meta, Network, Node, Platform, RunKey, StateId, Timestamp,
-    TreeId, TreePath,
+    CommitId, Config, Entry, Feature, InvalidPlatform, Kind, Meta, Network, Node, Platform, RunKey, StateId,
+    Timestamp, TreeId, TreePath,
 };
+pub use crate::oci::Limits;
 pub use crate::sandbox::{IdentityChoice, TerminalSize};
 pub use crate::store::BlobReader;
 pub use command::{Command, DEFAULT_MAX_OUTPUT_BYTES, Reuse, Stdin};
@@ -54,6 +55,6 @@ pub use open::SandboxOptions;
 pub use outcome::{ChangeCounts, Exited, Finished, Outcome, Resources};
 pub use types::{
     Change, ChangeKind, CommitDetail, CommitInfo, Committed, CopySource, EngineOptions, Finding, Head, Image,
-    ImportSource, Imported, Listed, LiveInput, LogQuery, Ref, ReflogLine, Sink, Step, Stream, Target,
-    Terminal, Verdict, Written,
+    ImportOptions, ImportSource, Imported, Listed, LiveInput, LogQuery, Ref, ReflogLine, Sink, Step, Stream,
+    Target, Terminal, Verdict, Written,
 };

@@ -7,8 +7,8 @@ use super::error::{Error, Result};
 use super::outcome::{ChangeCounts, Outcome, Resources};
 use super::state::State;
 use crate::disk::Durability;
-use crate::object::{CommitId, Entry, RunKey, StateId, TreeId, TreePath};
-use crate::oci::ImageSource;
+use crate::object::{CommitId, Entry, Platform, RunKey, StateId, TreeId, TreePath};
+use crate::oci::{ImageSource, Limits};
 use crate::sandbox::{IdentityChoice, TerminalSize};
 
 /// How a store is opened.
@@ -104,6 +104,43 @@ pub enum ImportSource {
     Directory(PathBuf),
     /// The host's own programs with the libraries they need; the usual small tools when empty.
     Host(Vec<String>),
+}
+
+/// How something is brought in.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct ImportOptions {
+    /// What to call it; `None` for what it calls itself, else the name of the file.
+    pub name: Option<String>,
+    /// Which of several images to take; `None` for the one of this machine.
+    pub platform: Option<Platform>,
+    /// What it may demand of this machine.
+    pub limits: Limits,
+}
+
+impl ImportOptions {
+    /// What it calls itself, this machine's platform, the usual limits.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Names it.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Takes the image for this platform.
+    pub fn platform(mut self, platform: Platform) -> Self {
+        self.platform = Some(platform);
+        self
+    }
+
+    /// Bounds what it may demand.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
 }
 
 /// An image that was brought in.

@@ -38,7 +38,7 @@ pub use name::{InvalidName, Name};
 pub use path::{InvalidPath, TreePath};
 pub use placing::{Existing, Placing, PlacingError};
 pub use spec::{CommandSpec, Feature, Injected, InjectedNode, Network, Program, RootMode};
-pub use state::{Config, Platform, State};
+pub use state::{Config, InvalidPlatform, Platform, State};
 pub use time::Timestamp;
 pub use tree::{
     Entry, Kind, MAX_DEPTH, MAX_ENTRIES, MAX_SYMLINK_TARGET_BYTES, Node, SourceError, Summary, Tree,

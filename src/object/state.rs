@@ -33,6 +33,39 @@ impl Platform {
     }
 }
 
+/// Text that names no platform.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a platform such as linux/amd64 or linux/arm/v7")]
+pub struct InvalidPlatform(String);
+
+impl std::str::FromStr for Platform {
+    type Err = InvalidPlatform;
+
+    /// Reads `OS/ARCHITECTURE[/VARIANT]`; names that the kernel and other tools use for a processor become OCI's.
+    fn from_str(text: &str) -> Result<Self, InvalidPlatform> {
+        let wrong = || InvalidPlatform(text.chars().take(80).collect());
+        let mut parts = text.split('/');
+        let (os, architecture) = (parts.next().unwrap_or_default(), parts.next().ok_or_else(wrong)?);
+        let variant = parts.next().unwrap_or_default();
+        let word =
+            |part: &str| part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+        if os.is_empty() || architecture.is_empty() || parts.next().is_some() || text.ends_with('/') {
+            return Err(wrong());
+        }
+        if ![os, architecture, variant].into_iter().all(word) {
+            return Err(wrong());
+        }
+        let architecture = match architecture {
+            "x86_64" | "x86-64" => "amd64",
+            "aarch64" => "arm64",
+            "i386" | "i686" | "x86" => "386",
+            "armhf" | "armv7l" => "arm",
+            other => other,
+        };
+        Ok(Self { os: os.into(), architecture: architecture.into(), variant: variant.into() })
+    }
+}
+
 impl fmt::Display for Platform {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.os, self.architecture)?;

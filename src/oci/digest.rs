@@ -61,6 +61,11 @@ impl Digest {
         self.algorithm
     }
 
+    /// The digits.
+    pub(super) fn hex(&self) -> &str {
+        &self.hex
+    }
+
     /// Where the blob lies in an OCI layout.
     pub(super) fn blob_path(&self) -> String {
         format!("blobs/{}/{}", self.algorithm.word(), self.hex)

@@ -70,6 +70,54 @@ impl Limits {
     pub const ZSTD_WINDOW_LOG: u32 = 27;
 }
 
+impl Limits {
+    /// The names of all bounds, which [`Limits::set`] takes.
+    pub const NAMES: [&'static str; 15] = [
+        "entries",
+        "path_bytes",
+        "header_bytes",
+        "xattr_bytes",
+        "sparse_regions",
+        "file_bytes",
+        "total_bytes",
+        "metadata_bytes",
+        "expansion_ratio",
+        "ratio_free_bytes",
+        "index_depth",
+        "index_manifests",
+        "layers",
+        "manifest_bytes",
+        "zstd_window_log",
+    ];
+
+    /// Sets a bound by its name; says whether there is one of that name. A window beyond what zstd knows is the largest.
+    pub fn set(&mut self, name: &str, value: u64) -> bool {
+        let field = match name {
+            "entries" => &mut self.entries,
+            "path_bytes" => &mut self.path_bytes,
+            "header_bytes" => &mut self.header_bytes,
+            "xattr_bytes" => &mut self.xattr_bytes,
+            "sparse_regions" => &mut self.sparse_regions,
+            "file_bytes" => &mut self.file_bytes,
+            "total_bytes" => &mut self.total_bytes,
+            "metadata_bytes" => &mut self.metadata_bytes,
+            "expansion_ratio" => &mut self.expansion_ratio,
+            "ratio_free_bytes" => &mut self.ratio_free_bytes,
+            "index_depth" => &mut self.index_depth,
+            "index_manifests" => &mut self.index_manifests,
+            "layers" => &mut self.layers,
+            "manifest_bytes" => &mut self.manifest_bytes,
+            "zstd_window_log" => {
+                self.zstd_window_log = u32::try_from(value).unwrap_or(u32::MAX).clamp(10, 31);
+                return true;
+            }
+            _ => return false,
+        };
+        *field = value;
+        true
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -114,4 +162,19 @@ pub(super) fn within(
     what: impl FnOnce() -> String,
 ) -> Result<(), LimitError> {
     if found <= limit { Ok(()) } else { Err(LimitError { what: what(), name, limit, found }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_bound_is_set_by_its_name() {
+        for name in Limits::NAMES {
+            let mut limits = Limits::default();
+            assert!(limits.set(name, 13), "{name}");
+            assert_ne!(limits, Limits::default(), "{name}");
+        }
+        assert!(!Limits::default().set("wishes", 3));
+    }
 }

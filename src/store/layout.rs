@@ -66,7 +66,17 @@ impl Layout {
         for entry in listing {
             let name = entry.map_err(|error| DiskError::new("list", &self.root, error))?.file_name();
             // Another process may be making the same store right now; anything else is somebody's data.
-            let ours = ["objects", "layers", "caches", "tmp", "history.git", "history.lock", "format"];
+            let ours = [
+                "objects",
+                "layers",
+                "owners",
+                "caches",
+                "originals",
+                "tmp",
+                "history.git",
+                "history.lock",
+                "format",
+            ];
             let name = name.to_string_lossy();
             if !(ours.contains(&&*name) || name.starts_with("index.db") || name.starts_with("format.")) {
                 return Err(FormatError::Occupied(self.root.clone()));
@@ -164,6 +174,11 @@ impl Layout {
     /// Where caches lie that commands mount; made with the first.
     pub fn caches(&self) -> PathBuf {
         self.root.join("caches")
+    }
+
+    /// Where manifests, configs and layers of images lie as they came; made with the first.
+    pub fn originals(&self) -> PathBuf {
+        self.root.join("originals")
     }
 
     /// Where half-made things lie.

@@ -1,0 +1,114 @@
+//! What images brought, byte for byte: manifests, configs and layers by their digests, `<store>/originals/`.
+//!
+//! A state needs none of it. It is there so that an image which nobody changed goes out with the digests it came in with.
+//!
+//! # Invariants
+//! - What lies under a digest had that digest when it got the name; readers check it again.
+//!
+//! # Durability
+//! Bytes are synced before they get their name, the name with the directory.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::digest::Digest;
+use super::error::ImportError;
+use super::section::Section;
+use crate::disk::{
+    DiskError, Durability, SyncSet, create_dir_all_private, exists, read_limited, rename, write_atomic,
+};
+
+/// The originals of one store.
+#[derive(Debug, Clone)]
+pub struct Originals {
+    root: PathBuf,
+    durability: Durability,
+}
+
+impl Originals {
+    /// Those below a directory, which is made with the first of them.
+    pub fn new(root: PathBuf, durability: Durability) -> Self {
+        Self { root, durability }
+    }
+
+    /// Where the bytes of a digest lie when they are here.
+    pub fn path(&self, digest: &Digest) -> PathBuf {
+        self.root.join(digest.algorithm().word()).join(digest.hex())
+    }
+
+    /// Where bytes are gathered that should come to a digest, until they do: a download that was cut off goes on from there.
+    pub fn partial(&self, digest: &Digest) -> PathBuf {
+        self.root.join("partial").join(format!("{}-{}", digest.algorithm().word(), digest.hex()))
+    }
+
+    /// Whether the bytes are here; they are not read.
+    pub fn has(&self, digest: &Digest) -> Result<bool, DiskError> {
+        exists(&self.path(digest))
+    }
+
+    /// The bytes where they lie, unread and unchecked; `None` when they are not here.
+    #[expect(dead_code, reason = "import reads originals from the next commit on")]
+    pub(super) fn open(&self, digest: &Digest) -> Result<Option<Section>, DiskError> {
+        match Section::open(&self.path(digest)) {
+            Ok(section) => Ok(Some(section)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A document, checked; `None` when it is not here.
+    pub fn document(&self, digest: &Digest, limit_bytes: u64) -> Result<Option<Vec<u8>>, ImportError> {
+        let bytes = match read_limited(&self.path(digest), limit_bytes) {
+            Ok(bytes) => bytes,
+            Err(error) if error.is_not_found() => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let found = Digest::of(digest.algorithm(), &bytes);
+        if found != *digest {
+            return Err(ImportError::Mismatch {
+                what: format!("the original {}", self.path(digest).display()),
+                expected: digest.to_string(),
+                found: found.to_string(),
+            });
+        }
+        Ok(Some(bytes))
+    }
+
+    /// Keeps a document whose digest the caller has checked.
+    pub fn keep(&self, digest: &Digest, bytes: &[u8]) -> Result<(), DiskError> {
+        if self.has(digest)? {
+            return Ok(());
+        }
+        let path = self.path(digest);
+        create_dir_all_private(parent(&path))?;
+        write_atomic(&path, bytes, self.durability)
+    }
+
+    /// Takes in a file of the same file system whose digest the caller has checked; it is renamed.
+    pub fn adopt(&self, digest: &Digest, from: &Path) -> Result<(), DiskError> {
+        let path = self.path(digest);
+        create_dir_all_private(parent(&path))?;
+        let mut bytes = SyncSet::new(self.durability);
+        bytes.file(from);
+        bytes.finish()?;
+        rename(from, &path)?;
+        let mut names = SyncSet::new(self.durability);
+        names.directory(parent(&path));
+        names.finish()
+    }
+
+    /// Throws away what is not what its digest says; one that is gone already is no error.
+    pub fn discard(&self, digest: &Digest) -> Result<(), DiskError> {
+        let path = self.path(digest);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(DiskError::new("remove", &path, error))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().expect("an original lies in a directory")
+}
