@@ -1,0 +1,3 @@
+//! Images in and out, as other tools make and read them.
+
+mod peers;

@@ -1,0 +1,7 @@
+//! Images that other tools make are read in every form, and the tree is what umoci unpacks, entry by entry.
+
+mod compare;
+mod layer;
+mod made;
+mod reading;
+mod tools;
