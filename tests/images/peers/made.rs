@@ -1,9 +1,11 @@
 //! The images that are read, each as an OCI layout that another tool wrote.
 
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use tar::EntryType;
+use tar::{Archive, Builder, EntryType};
 
 use super::layer::{Item, Layer};
 use super::tools::{Bench, is_root};
@@ -28,7 +30,8 @@ pub(super) fn busybox() -> Layer {
     );
     layer.add(Item::file("bin/busybox", program).mode(0o755));
     for name in ["sh", "rm", "mkdir", "ln", "mv", "cat", "chmod", "chown", "touch", "cp"] {
-        layer.add(Item::hard_link(format!("bin/{name}"), "bin/busybox"));
+        // Some tools give the file the mode that a hard link's header has.
+        layer.add(Item::hard_link(format!("bin/{name}"), "bin/busybox").mode(0o755));
     }
     layer.add(Item::symlink("usr/bin/env", "../../bin/busybox"));
     layer.add(Item::file("etc/passwd", "root:x:0:0:root:/:/bin/sh\n"));
@@ -100,7 +103,7 @@ pub(super) fn changes() -> Layer {
         .with(Item::directory("all/attributes.d/"))
         // A hard link to what only a lower layer has, and one that leaves its group.
         .with(Item::hard_link("all/three", "all/one"))
-        .with(Item::hard_link("bin/more", "/bin/busybox"))
+        .with(Item::hard_link("bin/more", "/bin/busybox").mode(0o755))
         .with(Item::file("bin/cp", "a file of its own"))
         .with(Item::file("all/implied/parents/file", "no entry for its directories").time(1_600_000_000, 5))
         .with(Item::directory("all/implied/parents/"))
@@ -162,4 +165,43 @@ pub(super) fn debian() -> &'static Path {
         (path, Some(kept))
     });
     path
+}
+
+/// An archive of Debian's root file system, and below `copy1/` and so on of copies of it in which every file is another.
+pub(super) fn altered_copies(path: &Path, copies: u32) {
+    let mut out = Builder::new(BufWriter::new(File::create(path).unwrap()));
+    for copy in 0..=copies {
+        let mut archive = Archive::new(BufReader::new(File::open(debian()).unwrap()));
+        for entry in archive.entries().unwrap() {
+            let mut entry = entry.unwrap();
+            let below = |name: &[u8]| match copy {
+                0 => name.to_vec(),
+                _ => [format!("copy{copy}/").as_bytes(), name].concat(),
+            };
+            let mut pax: Vec<(String, Vec<u8>)> = vec![("path".into(), below(&entry.path_bytes()))];
+            if let Some(link) = entry.link_name_bytes() {
+                let is_hard = entry.header().entry_type().is_hard_link();
+                pax.push(("linkpath".into(), if is_hard { below(&link) } else { link.to_vec() }));
+            }
+            for record in entry.pax_extensions().unwrap().into_iter().flatten() {
+                let record = record.unwrap();
+                let key = record.key().unwrap();
+                if !matches!(key, "path" | "linkpath" | "size") {
+                    pax.push((key.to_owned(), record.value_bytes().to_vec()));
+                }
+            }
+            let mut header = entry.header().clone();
+            let mut body = Vec::new();
+            entry.read_to_end(&mut body).unwrap();
+            if copy > 0 && !body.is_empty() {
+                body.extend_from_slice(copy.to_string().as_bytes());
+            }
+            header.set_size(body.len() as u64);
+            header.set_cksum();
+            out.append_pax_extensions(pax.iter().map(|(key, value)| (key.as_str(), value.as_slice())))
+                .unwrap();
+            out.append(&header, body.as_slice()).unwrap();
+        }
+    }
+    out.into_inner().unwrap().flush().unwrap();
 }

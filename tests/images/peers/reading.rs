@@ -1,6 +1,6 @@
 //! Every form of an image gives one tree, and that tree is what umoci unpacks.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use treebox::blocking::{Engine, State};
 use treebox::{Durability, EngineOptions, ImportSource, TreePath};
@@ -43,54 +43,74 @@ fn assert_read_as_umoci_unpacks(bench: &Bench, engine: &Engine, name: &str) -> S
     state
 }
 
-/// Other forms of the same image, and of its root file system when root unpacked it, have the same tree. Every import is into an empty store.
+/// Other forms of the same image have the same tree. Every import is into an empty store.
 fn assert_every_form_is_one_tree(bench: &Bench, name: &str, state: &State) {
-    let from = format!("oci:{name}:it");
-    let same = |source: &str, archive: &Path| {
-        let read = import_alone(bench, &format!("{source}:{}", archive.display()));
-        assert_eq!(read.tree(), state.tree(), "{source} {}", archive.display());
-        if !matches!(source, "tar" | "dir") {
-            assert_eq!(read.config().env, state.config().env, "{source}");
-        }
-    };
-    let at = |form: &str| bench.path(&format!("{name}-{form}"));
-    let copy = |options: &[&str], kind: &str, form: &str| {
-        bench.skopeo_copy(options, &from, &format!("{kind}:{name}-{form}"));
-        at(form)
-    };
-    let accept = "--dest-oci-accept-uncompressed-layers";
-    same("oci-archive", &copy(&[], "oci-archive", "gzip.oci.tar"));
-    same("oci", &copy(&["--dest-compress-format", "zstd"], "oci", "zstd"));
-    let docker = copy(&[], "docker-archive", "docker.tar");
-    same("docker-archive", &docker);
-    bench.skopeo_copy(
-        &[accept],
-        &format!("docker-archive:{}", docker.display()),
-        &format!("oci:{name}-plain"),
-    );
-    same("oci", &at("plain"));
-    bench.skopeo_copy(&[], &from, &format!("dir:{name}-dir"));
+    let forms = Forms { bench, name, state };
+    forms.same("oci-archive", &forms.copy(&[], "oci-archive", "gzip.oci.tar"));
+    forms.same("oci", &forms.copy(&["--dest-compress-format", "zstd"], "oci", "zstd"));
+    let docker = forms.copy(&[], "docker-archive", "docker.tar");
+    forms.same("docker-archive", &docker);
+    let plain = ["--dest-oci-accept-uncompressed-layers"];
+    bench.skopeo_copy(&plain, &format!("docker-archive:{}", docker.display()), &format!("oci:{name}-plain"));
+    forms.same("oci", &forms.at("plain"));
+    bench.skopeo_copy(&[], &format!("oci:{name}:it"), &format!("dir:{name}-dir"));
     bench.skopeo_copy(&[], &format!("dir:{name}-dir"), &format!("oci-archive:{name}-from-dir"));
-    same("oci-archive", &at("from-dir"));
+    forms.same("oci-archive", &forms.at("from-dir"));
     bench.shell(&format!(
         "gzip -1 -k {name}-docker.tar; zstd -q -1 {name}-gzip.oci.tar -o {name}-zstd.oci.tar"
     ));
-    same("docker-archive", &at("docker.tar.gz"));
-    same("oci-archive", &at("zstd.oci.tar"));
-    if !is_root() {
-        return;
+    forms.same("docker-archive", &forms.at("docker.tar.gz"));
+    forms.same("oci-archive", &forms.at("zstd.oci.tar"));
+    forms.root_file_system(&["tar", "tar.gz", "tar.zst", "tar.xz"]);
+}
+
+/// As many forms as there are kinds of them: for what is large.
+fn assert_chosen_forms_are_one_tree(bench: &Bench, name: &str, state: &State) {
+    let forms = Forms { bench, name, state };
+    forms.same("oci", &forms.copy(&["--dest-compress-format", "zstd"], "oci", "zstd"));
+    forms.same("docker-archive", &forms.copy(&[], "docker-archive", "docker.tar"));
+    forms.root_file_system(&["tar.gz"]);
+}
+
+struct Forms<'f> {
+    bench: &'f Bench,
+    name: &'f str,
+    state: &'f State,
+}
+
+impl Forms<'_> {
+    fn at(&self, form: &str) -> PathBuf {
+        self.bench.path(&format!("{}-{form}", self.name))
     }
-    let rootfs = bench.path(&format!("{name}-umoci")).join("rootfs");
-    let tar = format!(
-        "tar --xattrs --xattrs-include='*' --numeric-owner --format=pax -cf {name}.tar -C {} .",
-        rootfs.display()
-    );
-    bench.shell(&tar);
-    bench.shell(&format!("gzip -1 -k {name}.tar; zstd -q -1 {name}.tar; xz -0 -k {name}.tar"));
-    for ending in ["tar", "tar.gz", "tar.zst", "tar.xz"] {
-        same("tar", &bench.path(&format!("{name}.{ending}")));
+
+    fn copy(&self, options: &[&str], kind: &str, form: &str) -> PathBuf {
+        let name = self.name;
+        self.bench.skopeo_copy(options, &format!("oci:{name}:it"), &format!("{kind}:{name}-{form}"));
+        self.at(form)
     }
-    same("dir", &rootfs);
+
+    fn same(&self, source: &str, archive: &Path) {
+        let read = import_alone(self.bench, &format!("{source}:{}", archive.display()));
+        assert_eq!(read.tree(), self.state.tree(), "{source} {}", archive.display());
+        if !matches!(source, "tar" | "dir") {
+            assert_eq!(read.config().env, self.state.config().env, "{source}");
+        }
+    }
+
+    /// What umoci unpacked, read as it lies there and packed by GNU tar. Without root it lacks the owners.
+    fn root_file_system(&self, endings: &[&str]) {
+        if !is_root() {
+            return;
+        }
+        let (name, rootfs) = (self.name, self.bench.path(&format!("{}-umoci", self.name)).join("rootfs"));
+        let options = "--xattrs --xattrs-include='*' --numeric-owner --format=pax";
+        self.bench.shell(&format!("tar {options} -cf {name}.tar -C {} .", rootfs.display()));
+        self.bench.shell(&format!("gzip -1 -k {name}.tar; zstd -q -1 {name}.tar; xz -0 -k {name}.tar"));
+        for ending in endings {
+            self.same("tar", &self.bench.path(&format!("{name}.{ending}")));
+        }
+        self.same("dir", &rootfs);
+    }
 }
 
 #[test]
@@ -184,8 +204,21 @@ fn debian_is_read_as_umoci_unpacks_it() {
     let bench = Bench::new();
     made::by_umoci(&bench, "debian", &[made::debian()]);
     let state = assert_read_as_umoci_unpacks(&bench, &engine(&bench), "debian");
-    assert_every_form_is_one_tree(&bench, "debian", &state);
+    assert_chosen_forms_are_one_tree(&bench, "debian", &state);
     // The archive itself has the same entries.
     let read = import_alone(&bench, &format!("tar:{}", made::debian().display()));
+    assert_eq!(read.tree(), state.tree());
+}
+
+#[test]
+#[ignore = "an image of 1.2 GB with 61 000 entries takes minutes and 8 GB of disk: cargo test -- --ignored a_large_image"]
+fn a_large_image_is_read_as_umoci_unpacks_it() {
+    let bench = Bench::new();
+    let path = bench.path("large.tar");
+    made::altered_copies(&path, 6);
+    made::by_umoci(&bench, "large", &[&path]);
+    let state = assert_read_as_umoci_unpacks(&bench, &engine(&bench), "large");
+    assert_chosen_forms_are_one_tree(&bench, "large", &state);
+    let read = import_alone(&bench, &format!("tar:{}", path.display()));
     assert_eq!(read.tree(), state.tree());
 }
