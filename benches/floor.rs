@@ -2,7 +2,8 @@
 //!
 //! - `floor decode FILE…` takes the compression off with the decoders that treebox uses, and does nothing with the bytes;
 //! - `floor write TAR DIRECTORY` writes the regular files of an uncompressed archive, one after the other, and nothing else. Like a store it
-//!   gives them their mode and time, syncs the bytes, then renames the files into 256 directories and syncs the names.
+//!   gives them their mode and time, syncs the bytes, then renames the files into 256 directories and syncs the names;
+//! - `floor compress KIND FILE OUT` compresses a file as the layer of an export is.
 //!
 //! Without arguments, as `cargo bench` starts it, it does nothing.
 
@@ -18,6 +19,7 @@ fn main() {
     match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["decode", files @ ..] => files.iter().for_each(|file| decode(Path::new(file))),
         ["write", tar, directory] => write(Path::new(tar), Path::new(directory)),
+        ["compress", kind, file, out] => compress(kind, Path::new(file), Path::new(out)),
         _ => println!("floor: see benches/images.sh"),
     }
 }
@@ -72,4 +74,18 @@ fn write(tar: &Path, directory: &Path) {
             .unwrap();
     }
     rustix::fs::syncfs(&top).unwrap();
+}
+
+fn compress(kind: &str, path: &Path, out: &Path) {
+    let out = File::create(out).unwrap();
+    let mut compressor = treebox::oci::Compressor::new(kind.parse().unwrap(), out).unwrap();
+    let mut file = File::open(path).unwrap();
+    let mut buffer = vec![0; 1 << 18];
+    loop {
+        match file.read(&mut buffer).unwrap() {
+            0 => break,
+            count => compressor.write_all(&buffer[..count]).unwrap(),
+        }
+    }
+    compressor.finish().unwrap().sync_all().unwrap();
 }

@@ -189,4 +189,22 @@ if known:
     row("import, layers")
     measure("its base is known", imports("oci:images:layers")(at))
     row("its base is known", middle("import, layers"))
+print("== an image out, one layer")
+if known and not only:
+    plain = place() + "/plain.tar"
+    subprocess.run([treebox, "--store", f"{known}/store", "-q", "export", "it", f"tar:{plain}"], check=True)
+    for round in range(rounds):
+        for kind in ("gzip", "zstd"):
+            at = place()
+            measure(f"compression alone, {kind}", [floor, "compress", kind, plain, f"{at}/out"])
+            export = [treebox, "--store", f"{known}/store", "-q", "export", "it", f"oci:{at}/image:it"]
+            measure(f"export, {kind}", [*export, "--squash", "--compression", kind])
+        at = place()
+        measure("export, unchanged", [treebox, "--store", f"{known}/store", "-q", "export", "it", f"oci:{at}/image:it"])
+        measure("skopeo copy", ["skopeo", policy, "copy", "-q", "oci:images:layers", f"oci:{at}/copy:it"])
+    for kind in ("gzip", "zstd"):
+        row(f"compression alone, {kind}")
+        row(f"export, {kind}", middle(f"compression alone, {kind}"))
+    row("export, unchanged")
+    row("skopeo copy", middle("export, unchanged"))
 P

@@ -80,7 +80,10 @@ fn in_treebox(engine: &Engine, state: &State, listed: Vec<Listed>, top: Listed, 
             Node::Symlink { target } => format!("symlink {}", target.escape_ascii()),
             Node::Fifo => "fifo".to_owned(),
             Node::Socket => "socket".to_owned(),
-            Node::Char { .. } | Node::Block { .. } if exact == Exactness::Unprivileged => continue,
+            // In their place it puts empty files.
+            Node::Char { .. } | Node::Block { .. } if exact == Exactness::Unprivileged => {
+                format!("file 0 bytes {}", BlobId::of(b""))
+            }
             Node::Char { major, minor } => format!("char {major}:{minor}"),
             Node::Block { major, minor } => format!("block {major}:{minor}"),
         };

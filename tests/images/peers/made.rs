@@ -40,7 +40,15 @@ pub(super) fn busybox() -> Layer {
 
 /// Everything that a layer can hold, below `all/`.
 pub(super) fn everything() -> Layer {
-    let mut layer = busybox();
+    add_everything(busybox())
+}
+
+/// The same without programs, which are others on every machine.
+pub(super) fn mixture() -> Layer {
+    add_everything(Layer::new().with(Item::directory("./")))
+}
+
+fn add_everything(mut layer: Layer) -> Layer {
     directories(
         &mut layer,
         &["all/", "all/old/", "all/opaque/", "all/opaque/deep/", "all/kept/", "all/turned/"],

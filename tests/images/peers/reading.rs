@@ -16,11 +16,11 @@ fn open(store: &Path) -> Engine {
     Engine::open(options.worker(crate::support::treebox())).unwrap()
 }
 
-fn engine(bench: &Bench) -> Engine {
+pub(super) fn engine(bench: &Bench) -> Engine {
     open(&bench.path("store"))
 }
 
-fn import(engine: &Engine, source: &str) -> State {
+pub(super) fn import(engine: &Engine, source: &str) -> State {
     engine
         .import(&ImportSource::parse(source).unwrap(), Some("it"))
         .unwrap_or_else(|error| panic!("{source}: {error}"))
@@ -28,7 +28,7 @@ fn import(engine: &Engine, source: &str) -> State {
 }
 
 /// Imports the image `it` of a layout in a store of its own.
-fn import_alone(bench: &Bench, source: &str) -> State {
+pub(super) fn import_alone(bench: &Bench, source: &str) -> State {
     let store = tempfile::tempdir_in(bench.path("")).unwrap();
     import(&open(&store.path().join("store")), source)
 }
@@ -193,7 +193,12 @@ fn what_buildah_commits_is_read_as_umoci_unpacks_it() {
     let container = buildah(&["from", &base]);
     let script = "cd /; rm etc/passwd bin/chown; rm -r tmp; mkdir -m 1777 tmp; echo hi > tmp/new; ln bin/busybox usr/bin/busy; \
                   mv usr/bin/env usr/bin/env2; chmod 700 var; mkdir -p deep/er; ln tmp/new deep/er/new";
-    buildah(&["run", &container, "--", "/bin/sh", "-ec", script]);
+    match bench.buildah(&["run", &container, "--", "/bin/sh", "-ec", script]) {
+        Err(error) if !is_root() => {
+            return eprintln!("NOT TESTED: a step of buildah, which this user cannot run here: {error}");
+        }
+        ran => ran.unwrap(),
+    };
     buildah(&["commit", &container, "oci:two:it"]);
     let two = assert_read_as_umoci_unpacks(&bench, &engine, "two");
     assert_every_form_is_one_tree(&bench, "two", &two);

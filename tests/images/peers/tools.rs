@@ -57,16 +57,18 @@ impl Bench {
 
     /// buildah with its storage here. Without privileges it needs subordinate ids.
     pub(super) fn buildah(&self, args: &[&str]) -> Result<String, String> {
+        self.with_storage("buildah", args)
+    }
+
+    /// podman with the same storage.
+    pub(super) fn podman(&self, args: &[&str]) -> Result<String, String> {
+        self.with_storage("podman", args)
+    }
+
+    fn with_storage(&self, program: &str, args: &[&str]) -> Result<String, String> {
         let (root, run_root) = (self.path("containers"), self.path("containers-run"));
-        let storage = [
-            "--root",
-            root.to_str().unwrap(),
-            "--runroot",
-            run_root.to_str().unwrap(),
-            "--storage-driver",
-            "vfs",
-        ];
-        let said = self.attempt("buildah", &[&storage[..], args].concat())?;
+        let places = ["--root", root.to_str().unwrap(), "--runroot", run_root.to_str().unwrap()];
+        let said = self.attempt(program, &[&places[..], &["--storage-driver", "vfs"], args].concat())?;
         Ok(String::from_utf8(said).unwrap().trim().to_owned())
     }
 }
