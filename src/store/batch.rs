@@ -350,3 +350,60 @@ fn place(from: &Path, to: &Path) -> Result<(), StoreError> {
         Err(error) => Err(DiskError::new("rename into place", to, error).into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::testing::MemoryCatalog;
+    use super::super::{Layout, Store};
+    use super::*;
+    use crate::disk::Durability;
+
+    fn open(dir: &Path) -> Store {
+        let layout = Layout::open_or_create(&dir.join("store")).unwrap();
+        Store::open(layout, Arc::new(MemoryCatalog::default()), Durability::Commit).unwrap()
+    }
+
+    fn fill(store: &Store, from: u32, to: u32) -> Vec<BlobId> {
+        let batch = store.batch().unwrap();
+        let put = |number: u32| batch.put_blob(format!("blob {number}").as_bytes(), None).unwrap();
+        let ids = (from..to).map(put).collect();
+        // Once more is no more.
+        put(from);
+        batch.sync_early().unwrap();
+        batch.commit().unwrap();
+        ids
+    }
+
+    #[test]
+    fn large_batches_bring_every_blob_into_a_store_that_has_some_of_the_directories_or_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path());
+        // Some directories of one blob first, then all with and without them, then all of them again.
+        let mut ids = fill(&store, 0, 40);
+        ids.extend(fill(&store, 30, 2000));
+        ids.extend(fill(&store, 1000, 4000));
+        for (number, id) in (0..40).chain(30..2000).chain(1000..4000).zip(&ids) {
+            assert_eq!(store.read_blob(id).unwrap(), format!("blob {number}").as_bytes());
+        }
+        let left: Vec<_> = std::fs::read_dir(store.layout().tmp()).unwrap().collect();
+        assert!(left.is_empty(), "{left:?}");
+    }
+
+    #[test]
+    fn a_directory_in_which_a_write_failed_is_not_taken_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path());
+        let batch = store.batch().unwrap();
+        let ids: Vec<BlobId> =
+            (0..1000u32).map(|number| batch.put_blob(&number.to_le_bytes(), None).unwrap()).collect();
+        let bad = BlobId::of(b"bad");
+        let path = batch.waiting_path(&bad, Waiting::Spread);
+        std::fs::create_dir_all(&path).unwrap();
+        batch.put_blob(b"bad", None).unwrap_err();
+        batch.commit().unwrap();
+        assert!(ids.iter().all(|id| store.blob_len(id).unwrap() == Some(4)));
+        assert_eq!(store.blob_len(&bad).unwrap(), None);
+    }
+}
