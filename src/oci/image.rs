@@ -77,7 +77,11 @@ pub(super) fn open(
     }
 }
 
-fn open_oci(parts: &Parts, reference: Option<&str>, options: &ImportOptions) -> Result<Image, ImportError> {
+pub(super) fn open_oci(
+    parts: &Parts,
+    reference: Option<&str>,
+    options: &ImportOptions,
+) -> Result<Image, ImportError> {
     let limits = &options.limits;
     if !parts.has("index.json") {
         let path = parts.path().to_owned();
@@ -134,7 +138,11 @@ fn oci_layer(parts: &Parts, layer: &Descriptor, diff_id: Digest) -> Result<Layer
     parts.layer(digest, layer.size(), layer.media_type().to_string(), diff_id)
 }
 
-fn open_docker(parts: &Parts, wanted: Option<&str>, options: &ImportOptions) -> Result<Image, ImportError> {
+pub(super) fn open_docker(
+    parts: &Parts,
+    wanted: Option<&str>,
+    options: &ImportOptions,
+) -> Result<Image, ImportError> {
     let limits = &options.limits;
     let path = parts.path().to_owned();
     if !parts.has("manifest.json") {

@@ -2,6 +2,7 @@
 
 mod archives;
 mod entries;
+mod fuzz;
 mod layering;
 mod layouts;
 mod limits;
