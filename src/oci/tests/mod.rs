@@ -6,6 +6,7 @@ mod fuzz;
 mod layering;
 mod layouts;
 mod limits;
+mod originals;
 mod random;
 mod speed;
 mod streams;
