@@ -19,7 +19,8 @@ impl Core {
     ///
     /// It is asked only after the kernel refused: an emulator that is registered with the kernel (`binfmt_misc`) runs such programs.
     pub(super) fn explained(&self, error: Error, resolved: &Resolved) -> Error {
-        let Error::Session(SessionError::Launch(LaunchError::CannotExecute { program, errno })) = &error else {
+        let Error::Session(SessionError::Launch(LaunchError::CannotExecute { program, errno })) = &error
+        else {
             return error;
         };
         if *errno != rustix::io::Errno::NOEXEC.raw_os_error() {
@@ -47,7 +48,8 @@ impl Core {
             self.store.open_blob(&blob).ok()?.take(MAX_HEAD_BYTES).read_to_end(&mut head).ok()?;
             let Some(line) = head.strip_prefix(b"#!") else { return machine(&head) };
             let line = line.split(|byte| *byte == b'\n').next()?;
-            let interpreter = line.split(|byte| matches!(byte, b' ' | b'\t')).find(|word| !word.is_empty())?;
+            let interpreter =
+                line.split(|byte| matches!(byte, b' ' | b'\t')).find(|word| !word.is_empty())?;
             program = self.located(&root, resolved, interpreter)?;
         }
         None
@@ -77,7 +79,9 @@ pub(super) fn check_system(config: &Config) -> Result<(), Error> {
     if wanted.os.is_empty() || wanted.os == host.os {
         return Ok(());
     }
-    Err(Error::Foreign(format!("the state is for {wanted} and this machine is {host}: its programs cannot run here")))
+    Err(Error::Foreign(format!(
+        "the state is for {wanted} and this machine is {host}: its programs cannot run here"
+    )))
 }
 
 /// The processor in the head of an ELF file, in the words of images (`e_machine` in elf.h).

@@ -13,9 +13,9 @@ use crate::store::{Layout, Store};
 #[path = "../../fixtures/images/mod.rs"]
 pub(crate) mod fixtures;
 
+pub(crate) use fixtures::archive::TarMaker;
 pub(crate) use fixtures::layout::{LAYER_TYPE, OciImage, descriptor, index_of, sha256};
 pub(crate) use fixtures::stored::gzip;
-pub(crate) use fixtures::archive::TarMaker;
 
 /// A store in a temporary directory, and room for archives beside it.
 pub(crate) struct Place {

@@ -28,8 +28,9 @@ fn corpus(target: &str) -> PathBuf {
 /// A target's files: name and bytes.
 fn files(target: &str) -> Vec<(String, Vec<u8>)> {
     let entries = fs::read_dir(corpus(target)).expect("every target has a corpus").map(Result::unwrap);
-    let mut files: Vec<_> =
-        entries.map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap())).collect();
+    let mut files: Vec<_> = entries
+        .map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap()))
+        .collect();
     files.sort();
     files
 }
@@ -44,17 +45,29 @@ fn the_seeds_are_what_the_code_makes() {
     }
     let mut total = 0;
     for (target, _) in TARGETS {
-        let (made, found): (Vec<_>, Vec<_>) = files(target).into_iter().partition(|(name, _)| name.starts_with("seed-"));
+        let (made, found): (Vec<_>, Vec<_>) =
+            files(target).into_iter().partition(|(name, _)| name.starts_with("seed-"));
         assert!(found.iter().all(|(name, _)| name.starts_with("found-")), "{target}: {found:?}");
         total += made.iter().chain(&found).map(|(_, bytes)| bytes.len()).sum::<usize>();
-        let mut expected: Vec<_> =
-            seeds().into_iter().filter(|(of, ..)| *of == target).map(|(_, name, bytes)| (name, bytes)).collect();
+        let mut expected: Vec<_> = seeds()
+            .into_iter()
+            .filter(|(of, ..)| *of == target)
+            .map(|(_, name, bytes)| (name, bytes))
+            .collect();
         expected.sort();
-        let names = |files: &[(String, Vec<u8>)]| files.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+        let names =
+            |files: &[(String, Vec<u8>)]| files.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
         assert_eq!(names(&made), names(&expected), "{target}");
         // A compressor may change what it writes; what is decompressed stays.
-        let differ = made.iter().zip(&expected).filter(|(made, expected)| made != expected && made.1.get(257..262) == Some(b"ustar"));
-        assert_eq!(differ.map(|(made, _)| &made.0).collect::<Vec<_>>(), Vec::<&String>::new(), "{target}: TREEBOX_WRITE_CORPUS=1 writes them anew");
+        let differ = made
+            .iter()
+            .zip(&expected)
+            .filter(|(made, expected)| made != expected && made.1.get(257..262) == Some(b"ustar"));
+        assert_eq!(
+            differ.map(|(made, _)| &made.0).collect::<Vec<_>>(),
+            Vec::<&String>::new(),
+            "{target}: TREEBOX_WRITE_CORPUS=1 writes them anew"
+        );
     }
     assert!(total <= MAX_CORPUS_BYTES, "{total} bytes of seeds");
 }
@@ -79,16 +92,31 @@ enum Mutation {
 
 /// What means something to one reader or another.
 const WORDS: &[&[u8]] = &[
-    b"null", b"-1", b"18446744073709551615", b"{}", b"[]", b"\"\"", b".wh.", b".wh..wh..opq", b"../", b"/", b"\xff\xff", b"\x80\x00", b"\n",
-    b"sha256:", b"manifests", b"layers", b"512", b"\0",
+    b"null",
+    b"-1",
+    b"18446744073709551615",
+    b"{}",
+    b"[]",
+    b"\"\"",
+    b".wh.",
+    b".wh..wh..opq",
+    b"../",
+    b"/",
+    b"\xff\xff",
+    b"\x80\x00",
+    b"\n",
+    b"sha256:",
+    b"manifests",
+    b"layers",
+    b"512",
+    b"\0",
 ];
 
 fn mutation() -> impl Strategy<Value = Mutation> {
     use prop::sample::Index;
     let words = prop_oneof![
         proptest::collection::vec(any::<u8>(), 1..9),
-        prop::sample::select(WORDS)
-        .prop_map(<[u8]>::to_vec),
+        prop::sample::select(WORDS).prop_map(<[u8]>::to_vec),
     ];
     prop_oneof![
         4 => (any::<Index>(), any::<u8>()).prop_map(|(at, value)| Mutation::Set(at, value)),
