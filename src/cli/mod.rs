@@ -18,7 +18,9 @@ mod cp;
 mod diff;
 mod doctor;
 mod exit;
+mod export;
 mod graph;
+mod host;
 mod images;
 mod import;
 mod log;
@@ -102,6 +104,7 @@ pub(crate) fn main() -> ExitCode {
 fn perform(verb: Verb, context: &mut Context) -> Result<Exit, Failure> {
     match verb {
         Verb::Import(args) => import::perform(&args, context),
+        Verb::Export(args) => export::perform(&args, context),
         Verb::Images(args) => images::perform(&args, context),
         Verb::Run(args) => run::perform(*args, context),
         Verb::Shell(args) => shell::perform(*args, context),

@@ -92,6 +92,17 @@ impl Engine {
         Ok(Imported { state: State { inner: state }, name, entries, size_bytes, skipped })
     }
 
+    /// Writes a state as an image or a root archive that other tools read; the same state gives the same bytes on any machine.
+    pub async fn export(
+        &self,
+        state: &State,
+        target: &ExportTarget,
+        options: &ExportOptions,
+    ) -> Result<Exported> {
+        let (state, target, options) = (state.inner.clone(), target.clone(), options.clone());
+        self.with(move |engine| engine.export(&state, &target, &options)).await
+    }
+
     /// The images by name.
     pub async fn images(&self) -> Result<Vec<Image>> {
         self.with(blocking::Engine::images).await
