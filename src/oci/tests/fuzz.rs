@@ -8,7 +8,10 @@ use proptest::prelude::*;
 use super::super::fuzzing;
 use super::super::testing::fixtures::corpus::seeds;
 
-const TARGETS: [(&str, fn(&[u8])); 5] = [
+/// What a target does with its input.
+type Run = fn(&[u8]);
+
+const TARGETS: [(&str, Run); 5] = [
     ("layer", fuzzing::layer),
     ("manifest", fuzzing::manifest),
     ("index", fuzzing::index),
