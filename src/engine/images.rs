@@ -83,7 +83,11 @@ impl Core {
                 let taken =
                     oci::import(image, &mut batch, &self.store, &originals, self.index.as_ref(), &options)?;
                 let time_seconds = taken.created_seconds.unwrap_or(0).max(0);
-                let name = taken.name_hint.or_else(|| file_name(image.path()));
+                let name = match (taken.name_hint, file_name(image.path())) {
+                    // In a layout a name is often a tag alone, and the layout is called as the image is.
+                    (Some(tag), Some(file)) if is_tag(image, &tag) => Some(format!("{file}:{tag}")),
+                    (hint, file) => hint.or(file),
+                };
                 Taken {
                     root: taken.root,
                     config: taken.state.config,
@@ -221,6 +225,12 @@ impl ImportSource {
             Self::Host(programs) => format!("host:{}", programs.join(",")),
         }
     }
+}
+
+/// Whether what a layout calls an image is a tag and no name.
+fn is_tag(source: &ImageSource, hint: &str) -> bool {
+    let layout = matches!(source, ImageSource::OciLayout { .. } | ImageSource::OciArchive { .. });
+    layout && !hint.contains(['/', ':', '@'])
 }
 
 /// A name taken from a file, with what image names cannot hold replaced.
