@@ -5,10 +5,11 @@
 #
 # Needs the Debian packages umoci, skopeo, podman, zstd and python3; without a root file system also mmdebstrap, which makes
 # one (Debian minbase). From it an image of about 1.2 GB with 55 000 entries is made: the root file system and six copies
-# of it in which every file is another. Needs 12 GB of disk for each round.
+# of it in which every file is another. Needs 20 GB of disk for each round.
 #
-# ROUNDS (3): how often everything is done. Contenders take turns, each in a directory of its own that stays until the end:
-# where a disk discards, the removal of one's files is paid by the next. WORK: where, if not in a new directory below TMPDIR.
+# ROUNDS (3): how often everything is done. Contenders take turns, each in a directory of its own that stays until the end: on a disk
+# mounted with `discard` the removal of one's files is paid by the next. REMOVE=1: elsewhere they can go at once, and one round's room is
+# enough. ONLY: words that the names of contenders must hold one of. WORK: where, if not in a new directory below TMPDIR.
 set -euo pipefail
 here=$(realpath "$(dirname "$0")/..")
 treebox=$(realpath "${TREEBOX:-$here/target/release/treebox}")
@@ -31,7 +32,7 @@ fi
 cd "$work"
 export HOME=$work TMPDIR=$work XDG_RUNTIME_DIR=$work/run
 unset XDG_DATA_HOME TREEBOX_STORE
-mkdir -p -m 700 run .config/containers
+mkdir -p -m 700 run
 
 make_archives() {
     [[ -e debian.tar ]] || if [[ -e "$root" ]]; then cp "$root" debian.tar; else
@@ -72,6 +73,8 @@ make_images() {
         for layer in "${@:2}"; do umoci raw add-layer --image "images:$tag" "$layer"; done
     }
     image debian debian.tar
+    echo small >small && tar -cf small.tar small
+    image small debian.tar small.tar
     image gzip big.tar
     image layers debian.tar copy{1,2,3,4,5,6}.tar
     skopeo --insecure-policy copy -q --dest-compress-format zstd oci:images:gzip oci:zstd:zstd
@@ -81,8 +84,7 @@ make_images() {
 echo "making the images" >&2
 make_archives
 make_images
-export treebox floor ROUNDS="${ROUNDS:-3}" ONLY="${ONLY:-}"
-exec 3>&1
+export treebox floor ROUNDS="${ROUNDS:-3}" ONLY="${ONLY:-}" REMOVE="${REMOVE:-}"
 python3 - <<'P'
 import glob, json, os, resource, statistics, subprocess, sys, time
 
@@ -97,7 +99,6 @@ def layers(layout, tag):
         if manifest["annotations"]["org.opencontainers.image.ref.name"] == tag:
             return [blob(layer["digest"]) for layer in json.load(open(blob(manifest["digest"])))["layers"]]
 
-os.makedirs(".config/containers", exist_ok=True)
 number = 0
 def place():
     """A directory for one measurement."""
@@ -107,19 +108,12 @@ def place():
     os.makedirs(path)
     return path
 
-def storage(path):
-    with open(f"{path}/storage.conf", "w") as conf:
-        conf.write(f'[storage]\ndriver = "overlay"\nrunroot = "{path}/run"\ngraphroot = "{path}/graph"\n')
-
 gzip, zstd, many = layers("images", "gzip"), layers("zstd", "zstd"), layers("images", "layers")
 policy = "--insecure-policy"
 def imports(source):
     return lambda at: [treebox, "--store", f"{at}/store", "-q", "import", source, "--name", "it"]
 def podman(*words):
-    def command(at):
-        storage(at)
-        return ["env", f"CONTAINERS_STORAGE_CONF={at}/storage.conf", "podman", *words]
-    return command
+    return lambda at: ["podman", "--root", f"{at}/graph", "--runroot", f"{at}/run", "--storage-driver", "overlay", *words]
 contenders = {
     "gzip -dc": lambda at: ["gzip", "-dc", *gzip],
     "zstd -dc": lambda at: ["zstd", "-qdc", *zstd],
@@ -162,6 +156,8 @@ for round in range(rounds):
         subprocess.run(["sync"])
         measure(name, contenders[name](at))
         kept[name] = at
+        if os.environ["REMOVE"] and not (name == "import, layers" and round == rounds - 1):
+            subprocess.run(["podman", "unshare", "rm", "-rf", at] if name.startswith("podman") else ["rm", "-rf", at])
 
 def row(name, against=None):
     if name in times:
@@ -183,14 +179,13 @@ if known:
         measure("again, whole process", again)
     row("again, whole process")
     at = place()
-    base = f"{at}/store"
-    measure("Debian minbase alone", imports("oci:images:debian")(at))
-    row("Debian minbase alone")
-    row("import, layers")
-    measure("its base is known", imports("oci:images:layers")(at))
-    row("its base is known", middle("import, layers"))
+    measure("Debian minbase", imports("oci:images:debian")(at))
+    measure("the same and a small layer", imports("oci:images:small")(at))
+    row("Debian minbase")
+    row("the same and a small layer")
+
 print("== an image out, one layer")
-if known and not only:
+if known:
     plain = place() + "/plain.tar"
     subprocess.run([treebox, "--store", f"{known}/store", "-q", "export", "it", f"tar:{plain}"], check=True)
     for round in range(rounds):

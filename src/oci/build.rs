@@ -7,6 +7,9 @@
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::thread::JoinHandle;
 
 use super::compress::{Compression, Compressor};
 use super::describe::{self, HistoryStep};
@@ -389,9 +392,13 @@ impl Builder<'_> {
         let new = self.store.root(&new)?;
         let mut made = Making::new(&self.next_file(), self.options.compression, Algorithm::Sha256)?;
         let written = write_layer(self.store, old.as_ref(), &new, self.options.epoch, &mut made);
-        let written = written.map_err(|error| made.explain(error))?;
-        self.skipped.extend(written.skipped);
-        made.finish(Ok(()))
+        match written {
+            Ok(written) => {
+                self.skipped.extend(written.skipped);
+                made.finish(Ok(()))
+            }
+            Err(error) => Err(made.explain(error)),
+        }
     }
 }
 
@@ -402,14 +409,39 @@ fn has_manifest(base: Option<&(ImageFacts, object::State)>) -> bool {
     base.is_some_and(|(facts, _)| facts.manifest.is_some())
 }
 
-/// A layer being written: hashed, compressed, hashed again.
+/// How many bytes go to the threads of a layer at a time.
+const CHUNK_BYTES: usize = 256 * 1024;
+/// How many such pieces wait for each.
+const CHUNKS_WAITING: usize = 16;
+
+/// A layer being written: one thread hashes it, one compresses it and hashes that, while this one reads its files.
 struct Making {
     path: PathBuf,
     compression: Compression,
-    archive: Hasher,
-    compressor: Compressor<HashedFile>,
-    /// What went wrong with the file, which the writer of the archive must not be blamed for.
-    failure: Option<io::Error>,
+    chunk: Vec<u8>,
+    archive: Lane<Digest>,
+    compressed: Lane<io::Result<HashedFile>>,
+    /// Whether the compressing thread gave up, which the writer of the archive must not be blamed for.
+    stopped: bool,
+}
+
+/// A thread that takes the bytes of an archive.
+struct Lane<T> {
+    chunks: SyncSender<Arc<Vec<u8>>>,
+    thread: JoinHandle<T>,
+}
+
+impl<T: Send + 'static> Lane<T> {
+    fn new(work: impl FnOnce(&Receiver<Arc<Vec<u8>>>) -> T + Send + 'static) -> io::Result<Self> {
+        let (chunks, taken) = mpsc::sync_channel(CHUNKS_WAITING);
+        let thread = std::thread::Builder::new().name("treebox-layer".into());
+        Ok(Self { chunks, thread: thread.spawn(move || work(&taken))? })
+    }
+
+    fn finish(self) -> io::Result<T> {
+        drop(self.chunks);
+        self.thread.join().map_err(|_| io::Error::other("a thread that writes a layer has stopped"))
+    }
 }
 
 struct HashedFile {
@@ -435,51 +467,75 @@ impl Making {
     fn new(path: &Path, compression: Compression, algorithm: Algorithm) -> Result<Self, DiskError> {
         let out = BufWriter::with_capacity(1 << 18, create_new(path)?);
         let out = HashedFile { out, hasher: Hasher::new(algorithm), size: 0 };
-        let compressor =
-            Compressor::new(compression, out).map_err(|error| DiskError::new("write to", path, error))?;
-        let archive = Hasher::new(algorithm);
-        Ok(Self { path: path.to_owned(), compression, archive, compressor, failure: None })
+        let failed = |error| DiskError::new("write to", path, error);
+        let mut compressor = Compressor::new(compression, out).map_err(failed)?;
+        let compressed = Lane::new(move |chunks| {
+            while let Ok(chunk) = chunks.recv() {
+                compressor.write_all(&chunk)?;
+            }
+            let mut file = compressor.finish()?;
+            file.flush()?;
+            Ok(file)
+        });
+        let archive = Lane::new(move |chunks| {
+            let mut hasher = Hasher::new(algorithm);
+            while let Ok(chunk) = chunks.recv() {
+                hasher.update(&chunk);
+            }
+            hasher.finish()
+        });
+        Ok(Self {
+            path: path.to_owned(),
+            compression,
+            chunk: Vec::with_capacity(CHUNK_BYTES),
+            archive: archive.map_err(failed)?,
+            compressed: compressed.map_err(failed)?,
+            stopped: false,
+        })
     }
 
-    fn disk(&self, error: io::Error) -> BuildError {
-        DiskError::new("write to", &self.path, error).into()
-    }
-
-    fn explain(&mut self, error: ExportError) -> BuildError {
-        match self.failure.take() {
-            Some(failure) => self.disk(failure),
-            None => error.into(),
+    fn explain(self, error: ExportError) -> BuildError {
+        match (self.stopped, self.compressed.finish()) {
+            (true, Ok(Err(failure)) | Err(failure)) => DiskError::new("write to", &self.path, failure).into(),
+            _ => error.into(),
         }
+    }
+
+    fn pass_on(&mut self) -> io::Result<()> {
+        let chunk = std::mem::replace(&mut self.chunk, Vec::with_capacity(CHUNK_BYTES));
+        let chunk = Arc::new(chunk);
+        let sent =
+            self.archive.chunks.send(Arc::clone(&chunk)).is_ok() & self.compressed.chunks.send(chunk).is_ok();
+        if !sent {
+            self.stopped = true;
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        Ok(())
     }
 
     fn finish(mut self, written: io::Result<()>) -> Result<BuiltLayer, BuildError> {
-        if let Err(error) = written {
+        if let Err(error) = written.and_then(|()| self.pass_on()) {
             return Err(self.explain(ExportError::Io(error)));
         }
-        let Self { path, compression, archive, compressor, .. } = self;
+        let Self { path, compression, archive, compressed, .. } = self;
         let failed = |error| DiskError::new("write to", &path, error);
-        let mut file = compressor.finish().map_err(failed)?;
-        file.flush().map_err(failed)?;
+        let file = compressed.finish().and_then(|file| file).map_err(failed)?;
+        let diff_id = archive.finish().map_err(failed)?;
         let (digest, size) = (file.hasher.finish(), file.size);
         let media_type = describe::layer_media_type(compression).to_owned();
         let part = Part { digest, size, media_type, bytes: PartBytes::Made(path) };
-        Ok(BuiltLayer { part, diff_id: archive.finish() })
+        Ok(BuiltLayer { part, diff_id })
     }
 }
 
 impl Write for &mut Making {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self.compressor.write(bytes) {
-            Ok(count) => {
-                self.archive.update(&bytes[..count]);
-                Ok(count)
-            }
-            Err(error) => {
-                let kind = error.kind();
-                self.failure = Some(error);
-                Err(kind.into())
-            }
+        let count = bytes.len().min(CHUNK_BYTES - self.chunk.len());
+        self.chunk.extend_from_slice(&bytes[..count]);
+        if self.chunk.len() == CHUNK_BYTES {
+            self.pass_on()?;
         }
+        Ok(count)
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -15,8 +15,8 @@ use super::tarball::Input;
 
 /// How many bytes one chunk has.
 const CHUNK_BYTES: usize = 256 * 1024;
-/// How many chunks wait between the two threads.
-pub(super) const CHUNKS_WAITING: usize = 16;
+/// How many chunks wait between the two threads: enough that neither waits while the other waits for the disk.
+pub(super) const CHUNKS_WAITING: usize = 48;
 
 /// One layer as its image describes it.
 #[derive(Debug, Clone)]
