@@ -37,7 +37,7 @@
 //! | [`index`] | facts in SQLite, the run cache among them | object |
 //! | [`history`] | commits, refs, reflogs: a real Git repository, through gix in one file | object, disk |
 //! | [`worktree`] | trees to directories and back: layers, scans, a base of the host's programs | object, disk, store |
-//! | [`oci`] | images in, tar streams out | object, disk, store |
+//! | [`oci`] | images and tar streams, in and out | object, disk, store |
 //! | [`sandbox`] | a plan as a value, then ordered steps; all system calls and all `unsafe` | nothing |
 //! | [`worker`] | the helper process that is root of a user namespace, and the protocol with it | object, disk, store, worktree, sandbox |
 //! | [`engine`] | the public API; the only room that joins the others | all above |
@@ -51,6 +51,7 @@
 //! | `index.db` | [`index`] |
 //! | `history.git/`, `history.lock` | [`history`] |
 //! | `layers/` | [`engine`] names them, [`worktree`] makes and reads them |
+//! | `originals/` | [`oci`] |
 //! | `caches/` | [`engine`] |
 //! | `tmp/` | [`disk`] |
 //!

@@ -1,9 +1,10 @@
-//! The index as the store's catalog of packed objects.
+//! The index as what rooms below ask for: the store's catalog of packed objects, and the memory of image layers.
 
 use std::sync::Arc;
 
-use crate::index::{Index, NewObject};
+use crate::index::{ChainRecord, Index, NewObject};
 use crate::object::SourceError;
+use crate::oci::{ChainFact, Digest, KnownLayers, LAYER_RULES, LayerFacts};
 use crate::store::{Catalog, Located, Placed};
 
 pub(super) struct IndexCatalog(pub(super) Arc<Index>);
@@ -37,5 +38,37 @@ impl Catalog for IndexCatalog {
 
     fn known_until(&self, segment: u32) -> Result<u64, SourceError> {
         self.0.indexed_until(segment).map_err(source)
+    }
+}
+
+impl KnownLayers for Index {
+    fn chain(&self, chain: &Digest) -> Result<Option<ChainFact>, SourceError> {
+        let known = Self::chain(self, &chain.to_string(), LAYER_RULES).map_err(source)?;
+        // What is no digest was written by nobody: it is unknown.
+        Ok(known.and_then(|known| {
+            Some(ChainFact {
+                chain: chain.clone(),
+                tree: known.tree,
+                layer: LayerFacts {
+                    digest: Digest::parse(&known.digest)?,
+                    diff_id: Digest::parse(&known.diff_id)?,
+                    size: known.size_bytes,
+                    media_type: known.media_type,
+                },
+            })
+        }))
+    }
+}
+
+/// What the index keeps of a chain.
+pub(super) fn chain_record(fact: &ChainFact) -> ChainRecord {
+    ChainRecord {
+        chain: fact.chain.to_string(),
+        rules: LAYER_RULES,
+        tree: fact.tree,
+        digest: fact.layer.digest.to_string(),
+        diff_id: fact.layer.diff_id.to_string(),
+        size_bytes: fact.layer.size,
+        media_type: fact.layer.media_type.clone(),
     }
 }

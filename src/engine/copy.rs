@@ -86,7 +86,8 @@ impl Core {
         }
         let state =
             State { core: Arc::clone(self), id, value: Arc::new(value), origin: Arc::new(Origin::default()) };
-        let made = Made { kind: "cp", message: format!("cp {text} {dest}"), root_time_seconds: 0 };
+        let made =
+            Made { kind: "cp", message: format!("cp {text} {dest}"), root_time_seconds: 0, image: None };
         let commit = self.commit_made(&state, &[tip], &made)?;
         let edit = RefEdit { name: RefName::Branch(branch), expected: Expected::Is(tip), new: Some(commit) };
         self.history()?.edit(&[edit], &made.message, &who())?;

@@ -16,6 +16,7 @@ use crate::disk::{create_dir_all_private, sweep};
 use crate::history::History;
 use crate::index::Index;
 use crate::object::TreeId;
+use crate::oci::Originals;
 use crate::sandbox::Identity;
 use crate::store::{Layout, Store};
 use crate::worker::{Session, Worker, WorkerOptions};
@@ -66,6 +67,11 @@ impl Core {
 
     pub(super) fn layout(&self) -> &Layout {
         self.store.layout()
+    }
+
+    /// What images brought, byte for byte.
+    pub(super) fn originals(&self) -> Originals {
+        Originals::new(self.layout().originals(), self.options.durability)
     }
 
     /// Tells whoever listens.

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::catalog::chain_record;
 use super::core::{Core, now_ms};
 use super::error::{Error, Result};
 use super::naming::Made;
@@ -10,9 +11,9 @@ use super::refs::who;
 use super::state::{Origin, State};
 use super::types::{Image, ImportOptions, ImportSource, Imported};
 use crate::history::{Expected, ImageName, RefEdit, RefKind, RefName};
-use crate::index::ImageRecord;
+use crate::index::{ChainRecord, ImageRecord};
 use crate::object::{self, Config, Draft, Meta, Node, Timestamp, TreeId, TreePath};
-use crate::oci::{self, ImageSource};
+use crate::oci::{self, ImageFacts, ImageSource};
 use crate::worktree::host::{self, HostBase};
 use crate::worktree::scan::{Owners, ScanOptions, SkipReason, scan};
 
@@ -61,6 +62,8 @@ struct Taken {
     name: Option<String>,
     time_seconds: i64,
     skipped: Vec<(String, String)>,
+    image: Option<ImageFacts>,
+    chains: Vec<ChainRecord>,
 }
 
 impl Core {
@@ -76,7 +79,9 @@ impl Core {
             ImportSource::Image(image) => {
                 let options =
                     oci::ImportOptions { platform: options.platform.clone(), limits: options.limits };
-                let taken = oci::import(image, &mut batch, &self.store, &options)?;
+                let originals = self.originals();
+                let taken =
+                    oci::import(image, &mut batch, &self.store, &originals, self.index.as_ref(), &options)?;
                 let time_seconds = taken.created_seconds.unwrap_or(0).max(0);
                 let name = taken.name_hint.or_else(|| file_name(image.path()));
                 Taken {
@@ -85,6 +90,8 @@ impl Core {
                     name,
                     time_seconds,
                     skipped: Vec::new(),
+                    chains: taken.chains.iter().map(chain_record).collect(),
+                    image: taken.image,
                 }
             }
             ImportSource::Directory(dir) => {
@@ -103,7 +110,15 @@ impl Core {
                     .into_iter()
                     .map(|(path, reason)| (path.display().to_string(), skip_text(reason)))
                     .collect();
-                Taken { root, config: Config::default(), name, time_seconds: 0, skipped }
+                Taken {
+                    root,
+                    config: Config::default(),
+                    name,
+                    time_seconds: 0,
+                    skipped,
+                    image: None,
+                    chains: Vec::new(),
+                }
             }
             ImportSource::Host(programs) => {
                 let mut draft = Draft::empty(&self.store, Meta::root_owned(0o755, Timestamp::default()));
@@ -119,6 +134,8 @@ impl Core {
                     name: Some("host".into()),
                     time_seconds: 0,
                     skipped: Vec::new(),
+                    image: None,
+                    chains: Vec::new(),
                 }
             }
         };
@@ -129,12 +146,14 @@ impl Core {
         let value = object::State { root: taken.root, config: taken.config };
         let id = batch.put_state(&value)?;
         batch.commit()?;
+        self.index.record_chains(&taken.chains)?;
         let origin = Arc::new(Origin::default());
         let state = State { core: Arc::clone(self), id, value: Arc::new(value), origin };
         let made = Made {
             kind: "import",
             message: format!("import {image_name}"),
             root_time_seconds: taken.time_seconds,
+            image: taken.image.as_ref(),
         };
         let commit = self.commit_made(&state, &[], &made)?;
         let edit =

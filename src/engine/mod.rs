@@ -15,6 +15,7 @@ mod doctor;
 mod error;
 mod execute;
 mod face;
+mod image_record;
 mod images;
 mod layers;
 mod limits;

@@ -6,11 +6,13 @@ use serde_json::{Map, Value, json};
 
 use super::core::Core;
 use super::error::Result;
+use super::image_record;
 use super::outcome::ChangeCounts;
 use super::state::{Origin, State};
 use crate::history::NewCommit;
 use crate::index::{CommitFact, RunRecord};
 use crate::object::{CommandSpec, CommitId, Program, StateId};
+use crate::oci::ImageFacts;
 
 /// The version of `state.json`.
 pub(super) const RECORD_VERSION: u64 = 1;
@@ -26,6 +28,8 @@ pub(super) struct Made<'m> {
     pub(super) message: String,
     /// Its date when it has no parent, in seconds since 1970.
     pub(super) root_time_seconds: i64,
+    /// What it was as an image.
+    pub(super) image: Option<&'m ImageFacts>,
 }
 
 impl Core {
@@ -49,6 +53,7 @@ impl Core {
                         kind: "state",
                         message: format!("state {}", here.id().short()),
                         root_time_seconds: 0,
+                        image: None,
                     };
                     break self.commit_made(&here, &[], &made)?;
                 }
@@ -101,7 +106,10 @@ impl Core {
             Some(parent) => self.change_list(&self.store.state(parent)?.root, &state.value.root)?,
             None => ChangeList::default(),
         };
-        let record = base_record(state, parent_state.as_ref(), made.kind, &changes);
+        let mut record = base_record(state, parent_state.as_ref(), made.kind, &changes);
+        if let Some(image) = made.image {
+            record.insert("image".into(), image_record::write(image));
+        }
         let message = format!("{}\n\nTreebox-State: {}\n", made.message, state.id);
         let commit =
             self.write_commit(state, parents.to_vec(), message, record, made.root_time_seconds, None)?;

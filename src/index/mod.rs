@@ -21,6 +21,7 @@
 //! `synchronous=NORMAL`: a killed process loses nothing; a power cut may lose the newest transactions but never
 //! leaves half of one.
 
+mod chains;
 mod commits;
 mod connect;
 mod error;
@@ -32,6 +33,7 @@ mod schema;
 #[cfg(test)]
 mod tests;
 
+pub use chains::ChainRecord;
 pub use commits::{CommitFact, Origin};
 pub use error::IndexError;
 pub use images::ImageRecord;

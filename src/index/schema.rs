@@ -108,6 +108,19 @@ pub(super) const MIGRATIONS: &[&str] = &[
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX layer_below_by_name ON layer_below (name);
     ",
+    // What an image's layers give: known ones are not read again.
+    "
+    CREATE TABLE chain (
+        chain TEXT NOT NULL,
+        rules INTEGER NOT NULL,
+        tree BLOB NOT NULL,
+        digest TEXT NOT NULL,
+        diff_id TEXT NOT NULL,
+        size_bytes INTEGER NOT NULL,
+        media_type TEXT NOT NULL,
+        PRIMARY KEY (chain, rules)
+    ) STRICT, WITHOUT ROWID;
+    ",
 ];
 
 /// The version that this program writes.

@@ -176,6 +176,14 @@ impl<'s> Draft<'s> {
         Self { source, root, base: Some(id), touched: HashSet::new(), fresh: 0 }
     }
 
+    /// Whether there is nothing below the root.
+    pub fn is_empty(&self) -> bool {
+        match &self.root.children {
+            Some(children) => children.is_empty(),
+            None => self.root.stored.is_none_or(|(_, below)| below.entries == 0),
+        }
+    }
+
     /// A key for a new group of hard links.
     pub fn new_link(&mut self) -> LinkKey {
         self.fresh += 1;
@@ -307,10 +315,15 @@ impl<'s> Draft<'s> {
 
     /// Writes what changed and gives the new root's id and entry.
     pub fn finish(mut self, sink: &mut dyn TreeSink) -> Result<(TreeId, Entry), DraftError> {
+        self.snapshot(sink)
+    }
+
+    /// Writes what changed since the last time and gives the root's id and entry as of now; the draft can be edited on.
+    pub fn snapshot(&mut self, sink: &mut dyn TreeSink) -> Result<(TreeId, Entry), DraftError> {
         self.settle_links()?;
         let untouched = self.root.stored.is_some();
         let (tree, below) = write(&mut self.root, sink)?;
-        let entry = Entry { meta: self.root.meta, node: Node::Directory { tree, below } };
+        let entry = Entry { meta: self.root.meta.clone(), node: Node::Directory { tree, below } };
         let (id, bytes) = Tree::encode_root(&entry);
         if !(untouched && self.base == Some(id)) {
             sink.put_tree(id, bytes)?;
@@ -462,25 +475,23 @@ fn write(directory: &mut Directory, sink: &mut dyn TreeSink) -> Result<(TreeId, 
     if let Some(stored) = directory.stored {
         return Ok(stored);
     }
-    let children = directory.children.take().expect("what is not stored is loaded");
+    let children = directory.children.as_mut().expect("what is not stored is loaded");
     let mut entries = Vec::with_capacity(children.len());
     for (name, child) in children {
         let entry = match child {
-            Child::Directory(mut below) => {
-                let (tree, summary) = write(&mut below, sink)?;
-                Entry { meta: below.meta, node: Node::Directory { tree, below: summary } }
+            Child::Directory(below) => {
+                let (tree, summary) = write(below, sink)?;
+                Entry { meta: below.meta.clone(), node: Node::Directory { tree, below: summary } }
             }
-            Child::Leaf(leaf) => {
-                let (meta, node) = *leaf;
-                Entry { meta, node: stored_node(node) }
-            }
+            Child::Leaf(leaf) => Entry { meta: leaf.0.clone(), node: stored_node(leaf.1.clone()) },
         };
-        entries.push((name, entry));
+        entries.push((name.clone(), entry));
     }
     let tree = Tree::from_sorted(entries);
     let summary = tree.summary()?;
     let (id, bytes) = tree.encode()?;
     sink.put_tree(id, bytes)?;
+    directory.stored = Some((id, summary));
     Ok((id, summary))
 }
 

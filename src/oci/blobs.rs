@@ -9,7 +9,7 @@ use rustix::fs::{Mode, OFlags};
 use super::digest::Digest;
 use super::entry::TarKind;
 use super::error::ImportError;
-use super::feed::LayerInput;
+use super::feed::{Keep, LayerInput};
 use super::limits::{Limits, within};
 use super::section::Section;
 use super::tarball::Tar;
@@ -164,7 +164,14 @@ impl Parts {
         let what = format!("layer {name}");
         let section = self.require(&digest.blob_path(), &what)?;
         check_size(&section, size, &what)?;
-        Ok(LayerInput { name, section, digest: Some(digest), diff_id: Some(diff_id), media_type })
+        Ok(LayerInput {
+            name,
+            section,
+            digest: Some(digest),
+            diff_id: Some(diff_id),
+            media_type,
+            keep: Keep::Nothing,
+        })
     }
 }
 

@@ -9,6 +9,7 @@ use flate2::bufread::GzDecoder;
 
 use super::error::LayerError;
 use super::limits::Limits;
+use super::tarball::from_io;
 
 /// How much memory an xz stream may ask for: `xz -9` needs 65 MiB.
 const XZ_MEMORY_BYTES: u64 = 128 << 20;
@@ -85,7 +86,7 @@ impl<R: BufRead> Decoder<R> {
         loop {
             let read = match &mut self.inner {
                 Inner::Plain(input) => match input.read(buffer) {
-                    Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error.into()),
+                    Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(from_io(error)),
                     other => other,
                 },
                 Inner::Gzip(gzip) => gzip.read(buffer),
@@ -96,8 +97,12 @@ impl<R: BufRead> Decoder<R> {
             match read {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 other => {
-                    return other
-                        .map_err(|source| LayerError::Compression { format: self.format.word(), source });
+                    let format = self.format.word();
+                    // What the input itself has to say, about its copy for one, is no damage of the stream.
+                    return other.map_err(|error| match error.downcast::<LayerError>() {
+                        Ok(error) => error,
+                        Err(source) => LayerError::Compression { format, source },
+                    });
                 }
             }
         }

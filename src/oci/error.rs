@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::limits::LimitError;
 use crate::disk::DiskError;
-use crate::object::{DraftError, InvalidPath, MetaError, PlacingError};
+use crate::object::{DraftError, InvalidPath, MetaError, PlacingError, SourceError};
 use crate::store::StoreError;
 
 /// An image could not be imported; the batch it went into holds nothing that would be committed by itself.
@@ -117,6 +117,9 @@ pub enum ImportError {
     /// The store could not be written.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// What is known could not be looked up.
+    #[error(transparent)]
+    Lookup(#[from] SourceError),
     /// The tree could not be made.
     #[error("the image's file system cannot be kept: {0}")]
     Draft(#[from] DraftError),

@@ -2,13 +2,14 @@
 //! and hands the tar bytes on in chunks.
 
 use std::io::{self, BufRead, Read};
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, SyncSender};
 
 use super::decompress::{Decoder, Format};
 use super::digest::{Algorithm, Digest, Hasher};
 use super::error::LayerError;
 use super::limits::{Limits, within};
-use super::section::Section;
+use super::section::{Copy, Section};
 use super::stream::{Counted, Stream};
 use super::tarball::Input;
 
@@ -28,6 +29,24 @@ pub(super) struct LayerInput {
     /// What the tar archive must be.
     pub(super) diff_id: Option<Digest>,
     pub(super) media_type: String,
+    pub(super) keep: Keep,
+}
+
+/// What is kept of a layer besides its files, and in which new file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Keep {
+    Nothing,
+    /// Its bytes as they are.
+    Copy(PathBuf),
+    /// The skeleton of its archive.
+    Skeleton(PathBuf),
+}
+
+impl LayerInput {
+    /// Its compression, by its first bytes.
+    pub(super) fn format(&self) -> io::Result<Format> {
+        sniff(&mut self.section.reader())
+    }
 }
 
 /// What a layer turned out to be.
@@ -35,7 +54,9 @@ pub(super) struct LayerInput {
 pub(super) struct LayerSums {
     pub(super) digest: Digest,
     pub(super) diff_id: Digest,
+    /// Sizes in bytes: as it lies in the image, and without compression.
     pub(super) size: u64,
+    pub(super) tar_size: u64,
 }
 
 /// From the reading thread.
@@ -93,19 +114,46 @@ fn read_layer(
     recycled: &Receiver<Vec<u8>>,
 ) -> Result<Option<LayerSums>, LayerError> {
     let algorithm = |digest: &Option<Digest>| digest.as_ref().map_or(Algorithm::Sha256, Digest::algorithm);
-    let mut reader = layer.section.reader().hashed(algorithm(&layer.digest));
+    let copy = match &layer.keep {
+        Keep::Copy(path) => {
+            Some(Copy::create(path.clone()).map_err(|error| LayerError::Store(error.into()))?)
+        }
+        Keep::Nothing | Keep::Skeleton(_) => None,
+    };
+    let mut reader = layer.section.reader().hashed(algorithm(&layer.digest)).copied(copy);
     // Of a layer without compression both digests are over the same bytes.
     let same = sniff(&mut reader)? == Format::Plain && algorithm(&layer.digest) == algorithm(&layer.diff_id);
     let hasher = (!same).then(|| Hasher::new(algorithm(&layer.diff_id)));
+    let before = *total;
     let mut pump = Pump { limits, total, chunks, recycled, hasher };
     let Some(reader) = pump.run(reader)? else { return Ok(None) };
-    let inner = pump.hasher;
+    let inner = pump.hasher.take();
+    let tar_size = *total - before;
     let (digest, size) = reader.finish();
     let digest = digest.unwrap_or_else(|| Digest::of(Algorithm::Sha256, b""));
     let diff_id = inner.map_or_else(|| digest.clone(), Hasher::finish);
     expect("its digest differs", layer.digest.as_ref(), &digest)?;
     expect("the digest of its tar archive (diff_id) differs", layer.diff_id.as_ref(), &diff_id)?;
-    Ok(Some(LayerSums { digest, diff_id, size }))
+    Ok(Some(LayerSums { digest, diff_id, size, tar_size }))
+}
+
+/// Reads a layer for its copy alone, and checks its digest.
+pub(super) fn copy_layer(layer: &LayerInput, limits: &Limits) -> Result<LayerSums, LayerError> {
+    // With nobody to take chunks the pump would end early: the archive goes nowhere.
+    let (chunks, taken) = std::sync::mpsc::sync_channel(CHUNKS_WAITING);
+    let (recycle, recycled) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            while let Ok(message) = taken.recv() {
+                if let Message::Chunk(chunk) = message {
+                    let _ = recycle.send(chunk);
+                }
+            }
+        });
+        let read = read_layer(layer, limits, &mut 0, &chunks, &recycled)?;
+        drop(chunks);
+        read.ok_or_else(|| io::Error::other("the reading thread has stopped").into())
+    })
 }
 
 fn sniff(reader: &mut impl BufRead) -> io::Result<Format> {
@@ -186,6 +234,11 @@ pub(super) struct Chunks {
 impl Chunks {
     pub(super) fn new(messages: Receiver<Message>, recycle: Sender<Vec<u8>>) -> Self {
         Self { messages, recycle, chunk: Vec::new(), used: 0, ended: None }
+    }
+
+    /// What [`BufRead::fill_buf`] gave last and was not taken yet.
+    pub(super) fn waiting(&self) -> &[u8] {
+        &self.chunk[self.used..]
     }
 
     /// Passes over what is left of the layer, and gives what it turned out to be. The next bytes are the next layer's.

@@ -9,10 +9,10 @@ use oci_spec::image::ImageConfiguration;
 use super::blobs::Parts;
 use super::config::{created_seconds, runtime_config};
 use super::decompress::{Decoder, Format};
-use super::digest::Digest;
-use super::document::{self, Descriptor, Document, Role, artifact_type};
+use super::digest::{Algorithm, Digest};
+use super::document::{self, Descriptor, Document, MediaType, Role, artifact_type};
 use super::error::{ImportError, LayerError};
-use super::feed::LayerInput;
+use super::feed::{Keep, LayerInput};
 use super::import::ImportOptions;
 use super::limits::{Limits, within};
 use super::section::Section;
@@ -21,7 +21,7 @@ use super::source::{ImageSource, Reading};
 use crate::disk::{DiskError, create_new};
 use crate::object::{Config, Platform};
 
-const TAR_MEDIA_TYPE: &str = "application/vnd.oci.image.layer.v1.tar";
+pub(super) const TAR_MEDIA_TYPE: &str = "application/vnd.oci.image.layer.v1.tar";
 
 /// An image whose layers are still to be read.
 #[derive(Debug)]
@@ -32,8 +32,18 @@ pub(super) struct Image {
     pub(super) config: Config,
     pub(super) created_seconds: Option<i64>,
     pub(super) name: Option<String>,
-    pub(super) raw_manifest: Option<Vec<u8>>,
-    pub(super) raw_config: Option<Vec<u8>>,
+    /// Only OCI images have one.
+    pub(super) manifest: Option<RawDocument>,
+    /// A root archive has none.
+    pub(super) config_document: Option<RawDocument>,
+}
+
+/// A document as the image has it.
+#[derive(Debug)]
+pub(super) struct RawDocument {
+    pub(super) digest: Digest,
+    pub(super) media_type: String,
+    pub(super) bytes: Vec<u8>,
 }
 
 /// Finds the image. `scratch` is where a compressed archive is unpacked, once.
@@ -59,6 +69,7 @@ pub(super) fn open(
                 digest: None,
                 diff_id: None,
                 media_type: TAR_MEDIA_TYPE.into(),
+                keep: Keep::Nothing,
             };
             let mut config = Config::default();
             if let Some(platform) = &options.platform {
@@ -70,8 +81,8 @@ pub(super) fn open(
                 config,
                 created_seconds: None,
                 name: None,
-                raw_manifest: None,
-                raw_config: None,
+                manifest: None,
+                config_document: None,
             })
         }
     }
@@ -108,11 +119,21 @@ fn open_oci(parts: &Parts, reference: Option<&str>, options: &ImportOptions) -> 
     }
     let digest = Digest::require(config.digest().as_ref(), "the digest of the config")?;
     let raw_config = parts.read_checked(&digest, config.size(), &format!("config {digest}"), limits)?;
-    let config = document::config(&raw_config, &format!("config {digest}"))?;
+    let config_document = RawDocument {
+        digest: digest.clone(),
+        media_type: config.media_type().to_string(),
+        bytes: raw_config,
+    };
+    let config = document::config(&config_document.bytes, &format!("config {digest}"))?;
+    let manifest_document = RawDocument {
+        digest: Digest::require(descriptor.digest().as_ref(), "the digest of a manifest")?,
+        media_type: descriptor.media_type().to_string(),
+        bytes: raw_manifest,
+    };
     let diff_ids = diff_ids(&config, layers.len(), limits)?;
     let layers = layers.iter().zip(diff_ids).map(|(layer, diff_id)| oci_layer(parts, layer, diff_id));
     let layers = layers.collect::<Result<_, _>>()?;
-    finish(layers, &config, name, Some(raw_manifest), raw_config, options)
+    finish(layers, &config, name, Some(manifest_document), config_document, options)
 }
 
 fn oci_layer(parts: &Parts, layer: &Descriptor, diff_id: Digest) -> Result<LayerInput, ImportError> {
@@ -172,19 +193,31 @@ fn open_docker(parts: &Parts, wanted: Option<&str>, options: &ImportOptions) -> 
     let layers = names.into_iter().zip(diff_ids).map(|(name, diff_id)| {
         let section = parts.require(&name, "a layer")?;
         let media_type = TAR_MEDIA_TYPE.to_owned();
-        Ok(LayerInput { name, section, digest: None, diff_id: Some(diff_id), media_type })
+        Ok(LayerInput {
+            name,
+            section,
+            digest: None,
+            diff_id: Some(diff_id),
+            media_type,
+            keep: Keep::Nothing,
+        })
     });
     let layers = layers.collect::<Result<_, ImportError>>()?;
     let name = wanted.map(str::to_owned).or_else(|| tags(image).first().cloned());
-    finish(layers, &config, name, None, raw_config, options)
+    let config_document = RawDocument {
+        digest: Digest::of(Algorithm::Sha256, &raw_config),
+        media_type: MediaType::ImageConfig.to_string(),
+        bytes: raw_config,
+    };
+    finish(layers, &config, name, None, config_document, options)
 }
 
 fn finish(
     layers: Vec<LayerInput>,
     config: &ImageConfiguration,
     name: Option<String>,
-    raw_manifest: Option<Vec<u8>>,
-    raw_config: Vec<u8>,
+    manifest: Option<RawDocument>,
+    config_document: RawDocument,
     options: &ImportOptions,
 ) -> Result<Image, ImportError> {
     let runtime = runtime_config(config);
@@ -202,8 +235,8 @@ fn finish(
         created_seconds: created_seconds(config),
         config: runtime,
         name,
-        raw_manifest,
-        raw_config: Some(raw_config),
+        manifest,
+        config_document: Some(config_document),
     })
 }
 

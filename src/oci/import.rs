@@ -1,12 +1,21 @@
 //! The one verb of this room: an image in, a state out.
+//!
+//! Layers whose chain is known are not read again: a chain of diff_ids says what their tree is. What the image brought is kept among the
+//! [`Originals`], unless it is there.
 
+use std::path::Path;
+
+use super::chain::{self, ChainFact, KnownLayers};
+use super::decompress::Format;
 use super::digest::Digest;
 use super::error::ImportError;
-use super::image;
+use super::feed::{self, Keep, LayerInput, LayerSums};
+use super::image::{self, Image, RawDocument, TAR_MEDIA_TYPE};
 use super::limits::Limits;
+use super::originals::{Form, Originals};
 use super::source::ImageSource;
-use super::unpack::unpack;
-use crate::object::{Draft, Meta, Platform, State, Timestamp, TreeId};
+use super::unpack::{Unpacked, unpack};
+use crate::object::{Draft, Meta, Platform, SourceError, State, Timestamp, TreeId, TreeSink};
 use crate::store::{Batch, Store};
 
 /// How to import.
@@ -30,61 +39,212 @@ pub struct Imported {
     pub name_hint: Option<String>,
     /// When the image was made, in seconds since 1970.
     pub created_seconds: Option<i64>,
-    /// The manifest as it was written; only OCI images have one.
-    pub manifest: Option<Vec<u8>>,
-    /// The image config as it was written.
-    pub config: Option<Vec<u8>>,
+    /// What it was as an image; a root archive is none.
+    pub image: Option<ImageFacts>,
+    /// What was learnt of chains of layers, to be remembered once the batch is committed.
+    pub chains: Vec<ChainFact>,
+    /// Entries in the archives of the layers that were read.
+    pub entries: u64,
+    /// Sizes of all files in the archives of the layers that were read, in bytes.
+    pub bytes: u64,
+}
+
+/// What an image was: enough to find its originals again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageFacts {
+    /// The manifest; a docker-archive has none.
+    pub manifest: Option<DocumentFacts>,
+    /// The image config.
+    pub config: DocumentFacts,
     /// The layers, lowest first.
     pub layers: Vec<LayerFacts>,
-    /// Entries in all layers' archives.
-    pub entries: u64,
-    /// Sizes of all files in all layers' archives, in bytes.
-    pub bytes: u64,
+}
+
+/// What a document was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DocumentFacts {
+    /// The digest of its bytes.
+    pub digest: Digest,
+    /// Its media type.
+    pub media_type: String,
+    /// How many bytes it has.
+    pub size: u64,
 }
 
 /// What one layer was.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LayerFacts {
-    /// The digest of its bytes as they lay in the image, checked if the image gave one.
+    /// The digest of its bytes as they are kept.
     pub digest: Digest,
-    /// The digest of its tar archive, checked if the image gave one.
+    /// The digest of its tar archive.
     pub diff_id: Digest,
-    /// Its size as it lay in the image, in bytes.
+    /// Its size as it is kept, in bytes.
     pub size: u64,
-    /// Its media type, as the image gives it.
+    /// Its media type.
     pub media_type: String,
 }
 
 /// Reads an image into a batch, which the caller commits; on an error the batch should be dropped.
 ///
-/// Layers are never extracted: entries become tree entries, bodies become blobs. Every digest and size that the image gives is checked.
+/// Layers are never extracted: entries become tree entries, bodies become blobs. Every digest and size that the image gives is checked
+/// of what is read.
 pub fn import(
     source: &ImageSource,
     batch: &mut Batch<'_>,
     store: &Store,
+    originals: &Originals,
+    known: &dyn KnownLayers,
     options: &ImportOptions,
 ) -> Result<Imported, ImportError> {
     let image = image::open(source, batch.scratch(), options)?;
-    let mut draft = Draft::empty(store, Meta::root_owned(0o755, Timestamp::from_seconds(0)));
-    let unpacked = unpack(&image.layers, &mut draft, batch, &options.limits, image.whiteouts)?;
-    let (root, _) = draft.finish(batch)?;
+    import_image(image, batch, store, originals, known, options)
+}
+
+fn import_image(
+    mut image: Image,
+    batch: &mut Batch<'_>,
+    store: &Store,
+    originals: &Originals,
+    known: &dyn KnownLayers,
+    options: &ImportOptions,
+) -> Result<Imported, ImportError> {
+    let chains = chain::of_layers(&image.layers);
+    for (number, layer) in image.layers.iter_mut().enumerate() {
+        if image.config_document.is_some() {
+            layer.keep = keep_of(layer, number, originals, batch.scratch())?;
+        }
+    }
+    let base = chain::deepest(&chains, &image.layers, store, known)?;
+    let (below, rest) = image.layers.split_at(base.as_ref().map_or(0, |base| base.layers.len()));
+    // A layer that need not be read for its files may still have to be for its original.
+    let copies = below.iter().map(|layer| copy(layer, &options.limits)).collect::<Result<Vec<_>, _>>()?;
+    let mut draft = match &base {
+        Some(base) => Draft::from_root(store, base.tree, store.root(&base.tree)?),
+        None => Draft::empty(store, Meta::root_owned(0o755, Timestamp::from_seconds(0))),
+    };
+    let mut trees = Collected::default();
+    let mut roots = Vec::new();
+    let unpacked = unpack(rest, &mut draft, batch, &options.limits, image.whiteouts, |draft| {
+        roots.push(draft.snapshot(&mut trees)?.0);
+        Ok(())
+    })?;
+    let root = match roots.last().or(base.as_ref().map(|base| &base.tree)) {
+        Some(root) => *root,
+        None => draft.finish(&mut trees)?.0,
+    };
+    for (id, bytes) in trees.0 {
+        batch.put_tree(id, bytes)?;
+    }
     let state = State { root, config: image.config };
     batch.put_state(&state)?;
-    let layers = unpacked.sums.into_iter().zip(image.layers).map(|(sums, layer)| LayerFacts {
-        digest: sums.digest,
-        diff_id: sums.diff_id,
-        size: sums.size,
-        media_type: layer.media_type,
-    });
+
+    let Unpacked { sums, entries, bytes, .. } = unpacked;
+    let mut layers: Vec<LayerFacts> = Vec::new();
+    let known_layers = base.into_iter().flat_map(|base| base.layers);
+    for (layer, (known, copied)) in below.iter().zip(known_layers.zip(copies)) {
+        layers.push(match (copied, &layer.digest) {
+            (Some(sums), _) => adopted(layer, sums, originals)?,
+            (None, None) => known,
+            (None, Some(digest)) => LayerFacts {
+                digest: digest.clone(),
+                size: layer.section.len().unwrap_or(known.size),
+                media_type: layer.media_type.clone(),
+                ..known
+            },
+        });
+    }
+    for (layer, sums) in rest.iter().zip(sums) {
+        layers.push(adopted(layer, sums, originals)?);
+    }
+    let learnt = chains.into_iter().skip(below.len()).zip(roots).zip(&layers[below.len()..]);
+    let learnt = learnt.map(|((chain, tree), layer)| ChainFact { chain, tree, layer: layer.clone() });
     Ok(Imported {
         root,
         state,
         name_hint: image.name,
         created_seconds: image.created_seconds,
-        manifest: image.raw_manifest,
-        config: image.raw_config,
-        layers: layers.collect(),
-        entries: unpacked.entries,
-        bytes: unpacked.bytes,
+        chains: learnt.collect(),
+        image: match image.config_document {
+            None => None,
+            Some(config) => Some(ImageFacts {
+                manifest: image.manifest.as_ref().map(|manifest| kept(manifest, originals)).transpose()?,
+                config: kept(&config, originals)?,
+                layers,
+            }),
+        },
+        entries,
+        bytes,
     })
+}
+
+/// What is to be kept of a layer: what an OCI image describes byte by byte, so; of the others the archive is what counts.
+fn keep_of(
+    layer: &LayerInput,
+    number: usize,
+    originals: &Originals,
+    scratch: &Path,
+) -> Result<Keep, ImportError> {
+    let named = layer.digest.as_ref().or(layer.diff_id.as_ref());
+    if let Some(digest) = named
+        && originals.form(digest)?.is_some()
+    {
+        return Ok(Keep::Nothing);
+    }
+    let path = scratch.join(format!("original-{number}"));
+    let failed =
+        |error: std::io::Error| ImportError::Layer { layer: layer.name.clone(), source: error.into() };
+    Ok(match layer.digest.is_some() && layer.format().map_err(failed)? != Format::Plain {
+        true => Keep::Copy(path),
+        false => Keep::Skeleton(path),
+    })
+}
+
+/// Copies a layer whose files are known; `None` when its original is there.
+fn copy(layer: &LayerInput, limits: &Limits) -> Result<Option<LayerSums>, ImportError> {
+    let failed = |source| ImportError::Layer { layer: layer.name.clone(), source };
+    match layer.keep {
+        Keep::Copy(_) => feed::copy_layer(layer, limits).map(Some).map_err(failed),
+        Keep::Nothing | Keep::Skeleton(_) => Ok(None),
+    }
+}
+
+/// Takes in what was kept of a layer.
+fn adopted(layer: &LayerInput, sums: LayerSums, originals: &Originals) -> Result<LayerFacts, ImportError> {
+    let (diff_id, media_type) = (sums.diff_id, layer.media_type.clone());
+    // Without a digest of its own it is the archive that counts, however it was compressed.
+    let facts = match layer.digest.is_some() {
+        true => LayerFacts { digest: sums.digest, diff_id, size: sums.size, media_type },
+        false => LayerFacts {
+            digest: diff_id.clone(),
+            diff_id,
+            size: sums.tar_size,
+            media_type: TAR_MEDIA_TYPE.to_owned(),
+        },
+    };
+    match &layer.keep {
+        Keep::Nothing => {}
+        Keep::Copy(path) => originals.adopt_form(&facts.digest, Form::Whole, path)?,
+        Keep::Skeleton(path) => originals.adopt_form(&facts.digest, Form::Skeleton, path)?,
+    }
+    Ok(facts)
+}
+
+fn kept(document: &RawDocument, originals: &Originals) -> Result<DocumentFacts, ImportError> {
+    originals.keep(&document.digest, &document.bytes)?;
+    Ok(DocumentFacts {
+        digest: document.digest.clone(),
+        media_type: document.media_type.clone(),
+        size: document.bytes.len() as u64,
+    })
+}
+
+/// Trees on their way to the batch, which the threads that write files are using.
+#[derive(Default)]
+struct Collected(Vec<(TreeId, Vec<u8>)>);
+
+impl TreeSink for Collected {
+    fn put_tree(&mut self, id: TreeId, bytes: Vec<u8>) -> Result<(), SourceError> {
+        self.0.push((id, bytes));
+        Ok(())
+    }
 }

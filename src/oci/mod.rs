@@ -14,6 +14,7 @@
 //! - The same image gives the same tree on every machine, whatever compression or archive it comes in.
 
 mod blobs;
+mod chain;
 mod config;
 mod decompress;
 mod digest;
@@ -30,8 +31,10 @@ mod limits;
 mod normalize;
 mod originals;
 mod pax;
+mod recorder;
 mod section;
 mod select;
+mod skeleton;
 mod source;
 mod sparse;
 mod stream;
@@ -43,10 +46,11 @@ mod tests;
 mod unpack;
 mod writers;
 
+pub use chain::{ChainFact, KnownLayers, LAYER_RULES};
 pub use digest::Digest;
 pub use error::{ImportError, LayerError};
 pub use export::{ExportError, TarWritten, write_tar};
-pub use import::{ImportOptions, Imported, LayerFacts, import};
+pub use import::{DocumentFacts, ImageFacts, ImportOptions, Imported, LayerFacts, import};
 pub use limits::{LimitError, Limits};
 pub use originals::Originals;
 pub use source::ImageSource;

@@ -18,6 +18,15 @@ use crate::disk::{
     DiskError, Durability, SyncSet, create_dir_all_private, exists, read_limited, rename, write_atomic,
 };
 
+/// How the bytes of a digest are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// As they are.
+    Whole,
+    /// As the skeleton of a tar archive, whose files are blobs.
+    Skeleton,
+}
+
 /// The originals of one store.
 #[derive(Debug, Clone)]
 pub struct Originals {
@@ -41,15 +50,36 @@ impl Originals {
         self.root.join("partial").join(format!("{}-{}", digest.algorithm().word(), digest.hex()))
     }
 
-    /// Whether the bytes are here; they are not read.
+    fn form_path(&self, digest: &Digest, form: Form) -> PathBuf {
+        match form {
+            Form::Whole => self.path(digest),
+            Form::Skeleton => self.path(digest).with_extension("skeleton"),
+        }
+    }
+
+    /// Whether the bytes are here as they are; they are not read.
     pub fn has(&self, digest: &Digest) -> Result<bool, DiskError> {
         exists(&self.path(digest))
     }
 
+    /// In which form the bytes of a layer are here.
+    pub(super) fn form(&self, digest: &Digest) -> Result<Option<Form>, DiskError> {
+        for form in [Form::Whole, Form::Skeleton] {
+            if exists(&self.form_path(digest, form))? {
+                return Ok(Some(form));
+            }
+        }
+        Ok(None)
+    }
+
     /// The bytes where they lie, unread and unchecked; `None` when they are not here.
-    #[expect(dead_code, reason = "import reads originals from the next commit on")]
     pub(super) fn open(&self, digest: &Digest) -> Result<Option<Section>, DiskError> {
-        match Section::open(&self.path(digest)) {
+        self.open_form(digest, Form::Whole)
+    }
+
+    /// What is kept of a layer in that form, unread and unchecked.
+    pub(super) fn open_form(&self, digest: &Digest, form: Form) -> Result<Option<Section>, DiskError> {
+        match Section::open(&self.form_path(digest, form)) {
             Ok(section) => Ok(Some(section)),
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
@@ -86,7 +116,11 @@ impl Originals {
 
     /// Takes in a file of the same file system whose digest the caller has checked; it is renamed.
     pub fn adopt(&self, digest: &Digest, from: &Path) -> Result<(), DiskError> {
-        let path = self.path(digest);
+        self.adopt_form(digest, Form::Whole, from)
+    }
+
+    pub(super) fn adopt_form(&self, digest: &Digest, form: Form, from: &Path) -> Result<(), DiskError> {
+        let path = self.form_path(digest, form);
         create_dir_all_private(parent(&path))?;
         let mut bytes = SyncSet::new(self.durability);
         bytes.file(from);

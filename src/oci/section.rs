@@ -1,15 +1,16 @@
 //! A run of bytes in a file: a whole file, or one member of an archive.
 
 use std::fs::File;
-use std::io::{self, BufRead, Read};
+use std::io::{self, BufRead, Read, Write};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::decompress::Format;
 use super::digest::{Algorithm, Digest, Hasher};
+use super::error::LayerError;
 use super::tarball::Input;
-use crate::disk::DiskError;
+use crate::disk::{DiskError, create_new};
 
 const BUFFER_BYTES: usize = 128 * 1024;
 
@@ -51,7 +52,7 @@ impl Section {
 
     /// Reads it from its start.
     pub(super) fn reader(&self) -> SectionReader {
-        SectionReader { section: self.clone(), at: 0, buffer: Vec::new(), used: 0, hasher: None }
+        SectionReader { section: self.clone(), at: 0, buffer: Vec::new(), used: 0, hasher: None, copy: None }
     }
 
     /// All its bytes; the caller has looked at the length.
@@ -59,6 +60,26 @@ impl Section {
         let mut bytes = Vec::new();
         self.reader().read_to_end(&mut bytes)?;
         Ok(bytes)
+    }
+}
+
+/// A file that takes a copy of what goes by.
+#[derive(Debug)]
+pub(super) struct Copy {
+    file: File,
+    path: PathBuf,
+}
+
+impl Copy {
+    pub(super) fn create(path: PathBuf) -> Result<Self, DiskError> {
+        Ok(Self { file: create_new(&path)?, path })
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        // The reader of what is copied would be blamed otherwise.
+        let failed =
+            |error| io::Error::other(LayerError::Store(DiskError::new("write to", &self.path, error).into()));
+        self.file.write_all(bytes).map_err(failed)
     }
 }
 
@@ -70,11 +91,19 @@ pub(super) struct SectionReader {
     buffer: Vec<u8>,
     used: usize,
     hasher: Option<Hasher>,
+    /// Takes a copy of what is read.
+    copy: Option<Copy>,
 }
 
 impl SectionReader {
     pub(super) fn hashed(mut self, algorithm: Algorithm) -> Self {
         self.hasher = Some(Hasher::new(algorithm));
+        self
+    }
+
+    /// Has everything that is read written to a file as well.
+    pub(super) fn copied(mut self, to: Option<Copy>) -> Self {
+        self.copy = to;
         self
     }
 
@@ -108,6 +137,9 @@ impl SectionReader {
         self.at += count as u64;
         if let Some(hasher) = &mut self.hasher {
             hasher.update(&buffer[..count]);
+        }
+        if let Some(copy) = &mut self.copy {
+            copy.write(&buffer[..count])?;
         }
         Ok(count)
     }
@@ -157,7 +189,7 @@ impl Input for SectionReader {
             self.used += usize::try_from(count).unwrap_or(usize::MAX);
             return Ok(count);
         }
-        let (Some(len), None) = (self.section.len, &self.hasher) else {
+        let (Some(len), None, None) = (self.section.len, &self.hasher, &self.copy) else {
             return skip_by_reading(self, count);
         };
         self.used = self.buffer.len();

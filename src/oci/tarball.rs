@@ -33,6 +33,9 @@ pub(super) trait Input: BufRead {
         }
         Ok(count - left)
     }
+
+    /// Says whether what is taken from now on is a file's bytes.
+    fn body(&mut self, _begins: bool) {}
 }
 
 impl Input for &[u8] {}
@@ -40,6 +43,10 @@ impl Input for &[u8] {}
 impl<I: Input + ?Sized> Input for &mut I {
     fn skip(&mut self, count: u64) -> std::io::Result<u64> {
         (**self).skip(count)
+    }
+
+    fn body(&mut self, begins: bool) {
+        (**self).body(begins);
     }
 }
 
@@ -75,9 +82,9 @@ impl<'l, R: Input> Tar<'l, R> {
         self.offset
     }
 
-    /// The input, for what follows the archive.
-    pub(super) fn into_input(self) -> R {
-        self.input
+    /// The input, which stands right behind what was read last.
+    pub(super) fn input(&mut self) -> &mut R {
+        &mut self.input
     }
 
     /// The next entry; `None` at the end of the archive.
@@ -127,7 +134,12 @@ impl<'l, R: Input> Tar<'l, R> {
         regions: Option<&[Region]>,
         mut sink: impl FnMut(&[u8]) -> Result<(), LayerError>,
     ) -> Result<(), LayerError> {
-        let Some(regions) = regions else { return self.copy_data(size, &mut sink) };
+        let Some(regions) = regions else {
+            self.input.body(true);
+            let copied = self.copy_data(size, &mut sink);
+            self.input.body(false);
+            return copied;
+        };
         let mut at = 0;
         for region in regions {
             copy_zeros(region.offset - at, &mut sink)?;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::digest::{Algorithm, Digest};
-use super::{ImageSource, ImportError, ImportOptions, Imported, import};
+use super::{ImageSource, ImportError, ImportOptions, Imported, Originals, import};
 use crate::disk::Durability;
 use crate::object::{Entry, Node, TreePath, TreeSource};
 use crate::store::testing::MemoryCatalog;
@@ -47,9 +47,13 @@ impl Place {
         options: &ImportOptions,
     ) -> Result<Imported, ImportError> {
         let mut batch = self.store.batch().unwrap();
-        let imported = import(source, &mut batch, &self.store, options)?;
+        let imported = import(source, &mut batch, &self.store, &self.originals(), &(), options)?;
         batch.commit().unwrap();
         Ok(imported)
+    }
+
+    pub(crate) fn originals(&self) -> Originals {
+        Originals::new(self.store.layout().originals(), self.store.durability())
     }
 
     pub(crate) fn import(&self, source: &ImageSource) -> Imported {

@@ -9,9 +9,11 @@ use std::sync::mpsc::{self, Receiver, SyncSender};
 
 use super::entry::{TarEntry, TarKind};
 use super::error::{ImportError, LayerError};
-use super::feed::{self, CHUNKS_WAITING, Chunks, LayerInput, LayerSums, Message};
+use super::feed::{self, CHUNKS_WAITING, Chunks, Keep, LayerInput, LayerSums, Message};
 use super::layer::{Change, Changes, LayerChanges};
 use super::limits::{Limits, within};
+use super::recorder::Recorder;
+use super::skeleton::SkeletonWriter;
 use super::tarball::Tar;
 use super::writers::{Closing, Writers};
 use crate::disk::DiskError;
@@ -39,14 +41,27 @@ pub(super) fn unpack(
     batch: &Batch<'_>,
     limits: &Limits,
     whiteouts: bool,
+    mut after_layer: impl FnMut(&mut Draft<'_>) -> Result<(), ImportError>,
 ) -> Result<Unpacked, ImportError> {
     let feed = |chunks: &SyncSender<Message>, recycled: &Receiver<Vec<u8>>| {
         feed::run(layers, limits, chunks, recycled);
     };
     pipeline(batch, limits, feed, |unpacking, chunks| {
-        for (number, layer) in layers.iter().enumerate() {
-            let done = unpacking.layer(chunks, LayerChanges::new(draft, number == 0, whiteouts));
-            done.map_err(|source| ImportError::Layer { layer: layer.name.clone(), source })?;
+        for layer in layers {
+            // The lowest layer has nothing below it.
+            let lowest = draft.is_empty();
+            let mut unpack = || {
+                let skeleton = match &layer.keep {
+                    Keep::Skeleton(path) => {
+                        Some(SkeletonWriter::create(path).map_err(|error| LayerError::Store(error.into()))?)
+                    }
+                    Keep::Nothing | Keep::Copy(_) => None,
+                };
+                unpacking.layer(chunks, LayerChanges::new(draft, lowest, whiteouts), skeleton)
+            };
+            let failed = |source| ImportError::Layer { layer: layer.name.clone(), source };
+            unpack().map_err(failed)?;
+            after_layer(draft)?;
         }
         Ok(())
     })
@@ -63,7 +78,7 @@ pub(super) fn unpack_stream(
         feed::run_stream(input, limits, chunks, recycled);
     };
     pipeline(batch, limits, feed, |unpacking, chunks| {
-        unpacking.layer(chunks, changes).map_err(ImportError::Stream)
+        unpacking.layer(chunks, changes, None).map_err(ImportError::Stream)
     })
 }
 
@@ -102,8 +117,14 @@ struct Unpacking<'u, 'b> {
 }
 
 impl Unpacking<'_, '_> {
-    fn layer(&mut self, chunks: &mut Chunks, mut changes: impl Changes) -> Result<(), LayerError> {
-        let mut tar = Tar::new(&mut *chunks, self.limits);
+    fn layer(
+        &mut self,
+        chunks: &mut Chunks,
+        mut changes: impl Changes,
+        skeleton: Option<SkeletonWriter>,
+    ) -> Result<(), LayerError> {
+        let mut recorder = Recorder::new(chunks, skeleton);
+        let mut tar = Tar::new(&mut recorder, self.limits);
         while let Some(entry) = tar.next()? {
             self.unpacked.entries += 1;
             within("entries", self.limits.entries, self.unpacked.entries, || "the number of entries".into())?;
@@ -114,14 +135,13 @@ impl Unpacking<'_, '_> {
             self.entry(&mut tar, entry, &mut changes)?;
         }
         // What follows the archive is part of the layer's digests.
-        let sums = tar.into_input().finish_layer()?;
-        self.unpacked.sums.extend(sums);
+        self.unpacked.sums.extend(recorder.finish_layer()?);
         changes.finish()
     }
 
     fn entry(
         &mut self,
-        tar: &mut Tar<'_, &mut Chunks>,
+        tar: &mut Tar<'_, &mut Recorder<'_>>,
         entry: TarEntry,
         changes: &mut impl Changes,
     ) -> Result<(), LayerError> {
@@ -162,6 +182,9 @@ impl Unpacking<'_, '_> {
                     })?;
                     self.batch.put_stream(writer, Some(&meta))?.0
                 };
+                if regions.is_none() && place.wants_bytes() {
+                    tar.input().kept_as(&blob, size)?;
+                }
                 Change::Leaf(meta, NewNode::File { blob, size, link: None })
             }
         };

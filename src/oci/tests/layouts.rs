@@ -65,10 +65,11 @@ fn an_image_comes_with_its_config_and_raw_documents() {
     assert_eq!(paths, ["a", "b"]);
     assert_eq!(imported.state.config.env, ["PATH=/bin"]);
     assert_eq!(imported.state.root, imported.root);
-    assert!(imported.manifest.is_some() && imported.config.is_some());
-    assert_eq!((imported.layers.len(), imported.entries, imported.bytes), (2, 2, 8));
-    assert_eq!(imported.layers[0].digest, imported.layers[0].diff_id);
-    assert_eq!(imported.layers[0].media_type, LAYER_TYPE);
+    let facts = imported.image.as_ref().unwrap();
+    assert!(facts.manifest.is_some());
+    assert_eq!((facts.layers.len(), imported.entries, imported.bytes), (2, 2, 8));
+    assert_eq!(facts.layers[0].digest, facts.layers[0].diff_id);
+    assert_eq!(facts.layers[0].media_type, LAYER_TYPE);
 }
 
 #[test]
@@ -84,8 +85,9 @@ fn the_media_type_does_not_decide_the_compression() {
         )
         .unwrap();
         assert_eq!(paths, ["a"]);
-        assert_eq!(imported.layers[0].size, stored.len() as u64);
-        assert_ne!(imported.layers[0].digest, imported.layers[0].diff_id);
+        let facts = imported.image.as_ref().unwrap();
+        assert_eq!(facts.layers[0].size, stored.len() as u64);
+        assert_ne!(facts.layers[0].digest, facts.layers[0].diff_id);
     }
 }
 

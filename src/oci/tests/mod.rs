@@ -5,6 +5,7 @@ mod entries;
 mod layering;
 mod layouts;
 mod limits;
+mod originals;
 mod random;
 mod speed;
 mod streams;

@@ -16,7 +16,9 @@ fn measure() {
     let place = Place::with(durability);
     let start = Instant::now();
     let mut batch = place.store.batch().unwrap();
-    let imported = import(&source, &mut batch, &place.store, &ImportOptions::default()).unwrap();
+    let imported =
+        import(&source, &mut batch, &place.store, &place.originals(), &(), &ImportOptions::default())
+            .unwrap();
     let read = start.elapsed();
     batch.commit().unwrap();
     let all = start.elapsed();
