@@ -5,7 +5,7 @@
 //! small files.
 //!
 //! This room never extracts onto a file system, never runs or trusts anything in an image, never follows a link out of an image's
-//! directory or archive, never fetches, and never commits: the caller does. No type of the tar or image formats leaves it.
+//! directory or archive, never fetches but in [`registry`], and never commits: the caller does. No type of the tar or image formats leaves it.
 //!
 //! # Invariants
 //! - Bytes that an image gives a digest or size for have that digest and size, or the import fails.
@@ -32,6 +32,7 @@ mod normalize;
 mod originals;
 mod pax;
 mod recorder;
+pub mod registry;
 mod section;
 mod select;
 mod skeleton;
@@ -50,7 +51,7 @@ pub use chain::{ChainFact, KnownLayers, LAYER_RULES};
 pub use digest::Digest;
 pub use error::{ImportError, LayerError};
 pub use export::{ExportError, TarWritten, write_tar};
-pub use import::{DocumentFacts, ImageFacts, ImportOptions, Imported, LayerFacts, import};
+pub use import::{DocumentFacts, ImageFacts, ImportOptions, Imported, LayerFacts, import, import_original};
 pub use limits::{LimitError, Limits};
 pub use originals::Originals;
 pub use source::ImageSource;

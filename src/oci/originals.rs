@@ -40,6 +40,11 @@ impl Originals {
         Self { root, durability }
     }
 
+    /// The directory they lie below.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// Where the bytes of a digest lie when they are here.
     pub fn path(&self, digest: &Digest) -> PathBuf {
         self.root.join(digest.algorithm().word()).join(digest.hex())

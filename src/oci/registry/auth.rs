@@ -62,7 +62,8 @@ fn keys(endpoint: &Endpoint) -> Vec<String> {
     let docker = endpoint.host == host_of("docker.io");
     let registry = if docker { "docker.io" } else { &endpoint.host };
     let whole = format!("{registry}/{}", endpoint.repository);
-    let mut keys: Vec<String> = whole.match_indices('/').map(|(at, _)| whole[..at].to_owned()).rev().collect();
+    let mut keys: Vec<String> =
+        whole.match_indices('/').map(|(at, _)| whole[..at].to_owned()).rev().collect();
     keys.insert(0, whole.clone());
     if docker {
         keys.extend([DOCKER_KEY.to_owned(), endpoint.host.clone()]);
@@ -107,7 +108,9 @@ fn look_up(
         }
         Err(CredentialRetrievalError::NoCredentialConfigured) => Ok(None),
         // What every helper says of a registry it does not know, word for word.
-        Err(CredentialRetrievalError::HelperFailure { stdout, .. }) if stdout.contains("credentials not found") => {
+        Err(CredentialRetrievalError::HelperFailure { stdout, .. })
+            if stdout.contains("credentials not found") =>
+        {
             Ok(None)
         }
         Err(CredentialRetrievalError::HelperFailure { .. }) => Err(failed("it ends with an error")),
@@ -125,7 +128,11 @@ mod tests {
         Endpoint { host: host.into(), repository: repository.into(), insecure: false, mirror }
     }
 
-    fn found(files: &[&str], endpoint: &Endpoint, adapt: impl Fn(&mut RegistryOptions)) -> Option<(String, String)> {
+    fn found(
+        files: &[&str],
+        endpoint: &Endpoint,
+        adapt: impl Fn(&mut RegistryOptions),
+    ) -> Option<(String, String)> {
         let dir = tempfile::tempdir().unwrap();
         let mut paths = vec![dir.path().join("missing.json")];
         for (at, text) in files.iter().enumerate() {
@@ -157,7 +164,8 @@ mod tests {
 
     #[test]
     fn given_credentials_are_for_the_registry_and_for_no_mirror() {
-        let give = |options: &mut RegistryOptions| options.credentials = Some(Credentials::password("me", "x"));
+        let give =
+            |options: &mut RegistryOptions| options.credentials = Some(Credentials::password("me", "x"));
         assert_eq!(found(&[], &endpoint("r.example", "a", false), give), Some(("me".into(), "x".into())));
         assert_eq!(found(&[], &endpoint("m.example", "a", true), give), None);
     }

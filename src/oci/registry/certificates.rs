@@ -15,7 +15,8 @@ const MAX_CERTIFICATE_BYTES: u64 = 1 << 20;
 pub(super) fn for_host(host: &str, options: &RegistryOptions) -> Result<Vec<Vec<u8>>, RegistryError> {
     let mut found = Vec::new();
     if options.cert_dirs.is_empty() {
-        let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".config/containers/certs.d"));
+        let home =
+            std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".config/containers/certs.d"));
         let usual = [PathBuf::from("/etc/containers/certs.d"), PathBuf::from("/etc/docker/certs.d")];
         for dir in home.into_iter().chain(usual) {
             read_dir(&dir.join(host), true, &mut found)?;

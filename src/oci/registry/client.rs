@@ -113,7 +113,8 @@ impl Client {
         let mut renewed = false;
         loop {
             let access = self.access.lock().await.clone();
-            let response = self.persist(&ask.what, self.host(), |scheme| self.request(ask, scheme, &access)).await?;
+            let response =
+                self.persist(&ask.what, self.host(), |scheme| self.request(ask, scheme, &access)).await?;
             let status = response.status();
             if status == StatusCode::UNAUTHORIZED && !renewed {
                 renewed = true;
@@ -148,7 +149,11 @@ impl Client {
     }
 
     /// The headers and all bytes of an answer that has no more than `limit_bytes`.
-    pub(super) async fn read(&self, ask: &Ask<'_>, limit_bytes: u64) -> Result<(HeaderMap, Vec<u8>), RegistryError> {
+    pub(super) async fn read(
+        &self,
+        ask: &Ask<'_>,
+        limit_bytes: u64,
+    ) -> Result<(HeaderMap, Vec<u8>), RegistryError> {
         let mut backoff = Backoff::default();
         loop {
             let response = self.send(ask).await?;
@@ -190,7 +195,8 @@ impl Client {
                 Ok(response) => return Ok(response),
                 Err(error) => {
                     let reason = told(&error);
-                    let passing = !(error.is_builder() || error.is_redirect() || reason.contains("certificate"));
+                    let passing =
+                        !(error.is_builder() || error.is_redirect() || reason.contains("certificate"));
                     let next = if error.is_connect() { backoff.next_connect() } else { backoff.next() };
                     (reason, next.filter(|_| passing))
                 }
@@ -200,7 +206,12 @@ impl Client {
     }
 
     /// Waits, or fails when there is no next time.
-    pub(super) async fn wait(&self, what: &str, reason: String, wait: Option<Duration>) -> Result<(), RegistryError> {
+    pub(super) async fn wait(
+        &self,
+        what: &str,
+        reason: String,
+        wait: Option<Duration>,
+    ) -> Result<(), RegistryError> {
         let Some(after) = wait else {
             return Err(RegistryError::Unreachable {
                 host: self.host().to_owned(),
@@ -214,7 +225,10 @@ impl Client {
     }
 
     /// Plain HTTP is tried where it may be, after HTTPS.
-    async fn over_either_scheme(&self, make: &impl Fn(&str) -> RequestBuilder) -> Result<Response, reqwest::Error> {
+    async fn over_either_scheme(
+        &self,
+        make: &impl Fn(&str) -> RequestBuilder,
+    ) -> Result<Response, reqwest::Error> {
         let known = *self.scheme.lock().unwrap_or_else(PoisonError::into_inner);
         let schemes: &[&'static str] = match known {
             Some("http") => &["http"],
@@ -302,7 +316,9 @@ pub(super) async fn bounded(mut response: Response, limit_bytes: u64) -> Result<
     let mut bytes = Vec::new();
     loop {
         match response.chunk().await {
-            Ok(Some(chunk)) if (bytes.len() + chunk.len()) as u64 > limit_bytes => return Err(BodyError::TooLong),
+            Ok(Some(chunk)) if (bytes.len() + chunk.len()) as u64 > limit_bytes => {
+                return Err(BodyError::TooLong);
+            }
             Ok(Some(chunk)) => bytes.extend_from_slice(&chunk),
             Ok(None) => return Ok(bytes),
             Err(error) => return Err(BodyError::Broken(told(&error))),

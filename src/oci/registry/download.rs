@@ -13,7 +13,7 @@ use super::error::RegistryError;
 use super::events::Transfer;
 use super::retry::Backoff;
 use crate::disk::{DiskError, FileLock, LockMode, create_dir_all_private};
-use crate::oci::digest::{Digest, Hasher};
+use crate::oci::digest::{Algorithm, Digest, Hasher};
 use crate::oci::originals::Originals;
 
 /// How often it is looked whether another process is done with a blob.
@@ -38,7 +38,8 @@ pub(super) async fn blob(
         let _ = std::fs::remove_file(&path);
         return Ok(0);
     }
-    let mut download = Download { client, digest, size, partial: Partial::open(&path, digest, size)?, fetched: 0 };
+    let mut download =
+        Download { client, digest, size, partial: Partial::open(&path, digest, size)?, fetched: 0 };
     let resumed = download.partial.len > 0;
     download.run().await?;
     let mut found = download.partial.hasher.clone().finish();
@@ -127,7 +128,8 @@ impl Download<'_> {
             }
             other => other?,
         };
-        let goes_on = response.status() == StatusCode::PARTIAL_CONTENT && begins_at(&response, self.partial.len);
+        let goes_on =
+            response.status() == StatusCode::PARTIAL_CONTENT && begins_at(&response, self.partial.len);
         if self.partial.len > 0 && !goes_on {
             if response.status() == StatusCode::PARTIAL_CONTENT {
                 return Err(RegistryError::Protocol {
@@ -181,7 +183,8 @@ impl Download<'_> {
 
 fn begins_at(response: &Response, offset: u64) -> bool {
     let range = response.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
-    let first = range.and_then(|text| text.trim().strip_prefix("bytes")?.trim().split('-').next()?.parse().ok());
+    let first =
+        range.and_then(|text| text.trim().strip_prefix("bytes")?.trim().split('-').next()?.parse().ok());
     first == Some(offset)
 }
 
@@ -190,6 +193,7 @@ struct Partial {
     path: PathBuf,
     file: File,
     len: u64,
+    algorithm: Algorithm,
     hasher: Hasher,
 }
 
@@ -212,7 +216,8 @@ impl Partial {
                 Err(error) => return Err(DiskError::new("read", path, error)),
             }
         }
-        let mut partial = Self { path: path.to_owned(), file, len, hasher };
+        let algorithm = digest.algorithm();
+        let mut partial = Self { path: path.to_owned(), file, len, algorithm, hasher };
         // As long as the blob and not it, or longer: nothing can be added to that.
         if len > size || len == size && partial.hasher.clone().finish() != *digest {
             partial.restart()?;
@@ -232,7 +237,7 @@ impl Partial {
         let failed = |error| DiskError::new("truncate", &self.path, error);
         self.file.set_len(0).map_err(failed)?;
         self.file.seek(SeekFrom::Start(0)).map_err(failed)?;
-        self.hasher = Hasher::new(self.hasher.algorithm());
+        self.hasher = Hasher::new(self.algorithm);
         self.len = 0;
         Ok(())
     }

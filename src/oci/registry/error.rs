@@ -89,7 +89,9 @@ pub enum RegistryError {
         limit_bytes: u64,
     },
     /// What came is not what was asked for.
-    #[error("what {host} sends as {what} is something else: its digest is {found}; try another registry or mirror")]
+    #[error(
+        "what {host} sends as {what} is something else: its digest is {found}; try another registry or mirror"
+    )]
     Mismatch {
         /// The registry.
         host: String,
@@ -144,10 +146,19 @@ pub enum RegistryError {
     },
     /// The image cannot be used.
     #[error(transparent)]
-    Image(#[from] ImportError),
+    Image(ImportError),
     /// A file verb.
     #[error(transparent)]
     Disk(#[from] DiskError),
+}
+
+impl From<ImportError> for RegistryError {
+    fn from(error: ImportError) -> Self {
+        match error {
+            ImportError::Registry(error) => *error,
+            error => Self::Image(error),
+        }
+    }
 }
 
 impl RegistryError {

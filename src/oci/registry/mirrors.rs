@@ -60,7 +60,10 @@ struct Mirror {
 }
 
 /// The places to ask for an image, in order.
-pub(super) fn for_pull(reference: &Reference, options: &RegistryOptions) -> Result<Vec<Endpoint>, RegistryError> {
+pub(super) fn for_pull(
+    reference: &Reference,
+    options: &RegistryOptions,
+) -> Result<Vec<Endpoint>, RegistryError> {
     let registries = registries(options)?;
     let mut places = Vec::new();
     for mirror in &options.mirrors {

@@ -54,6 +54,7 @@ pub use options::{Credentials, DEFAULT_JOBS, RegistryOptions};
 pub use reference::Reference;
 
 use super::digest::Digest;
+use super::import::DocumentFacts;
 use super::limits::Limits;
 use super::originals::Originals;
 use crate::object::Platform;
@@ -81,22 +82,11 @@ pub struct Fetched {
     /// What the reference stands for: an index or a manifest.
     pub top: Digest,
     /// The manifest of the chosen image; `None` when `top` is what was known, and nothing was fetched.
-    pub manifest: Option<ManifestFacts>,
+    pub manifest: Option<DocumentFacts>,
     /// How many requests it took, with those that were answered with an error.
     pub requests: u64,
     /// How many bytes of layers were fetched.
     pub fetched_bytes: u64,
-}
-
-/// A manifest as a descriptor tells of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ManifestFacts {
-    /// Its digest.
-    pub digest: Digest,
-    /// Its size in bytes.
-    pub size: u64,
-    /// Its media type.
-    pub media_type: String,
 }
 
 /// One part of an image that is sent.

@@ -105,19 +105,16 @@ mod tests {
             ("docker://someone/tool:1", "docker.io", "someone/tool", "someone/tool:1"),
             ("localhost/tool", "localhost", "tool", "localhost/tool:latest"),
             ("127.0.0.1:5000/a/b/c:x", "127.0.0.1:5000", "a/b/c", "127.0.0.1:5000/a/b/c:x"),
-            (
-                &format!("alpine:3@{digest}"),
-                "docker.io",
-                "library/alpine",
-                &format!("alpine:3@{digest}"),
-            ),
+            (&format!("alpine:3@{digest}"), "docker.io", "library/alpine", &format!("alpine:3@{digest}")),
             (&format!("r.example/x@{digest}"), "r.example", "x", &format!("r.example/x@{digest}")),
         ] {
             let read = Reference::parse(typed).unwrap();
             assert_eq!((read.registry(), read.repository()), (registry, repository), "{typed}");
             assert_eq!(read.familiar(), familiar, "{typed}");
         }
-        for bad in ["", "Alpine", "a b", "a:", "a/../b", "a@sha256:00", &format!("a@{}", digest.to_uppercase())] {
+        for bad in
+            ["", "Alpine", "a b", "a:", "a/../b", "a@sha256:00", &format!("a@{}", digest.to_uppercase())]
+        {
             assert!(Reference::parse(bad).is_err(), "{bad}");
         }
     }

@@ -147,7 +147,9 @@ impl Client {
             BodyError::TooLong => {
                 RegistryError::TooLong { host: host.clone(), what: what.into(), limit_bytes: MAX_TOKEN_BYTES }
             }
-            BodyError::Broken(reason) => RegistryError::Unreachable { host: host.clone(), what: what.into(), reason },
+            BodyError::Broken(reason) => {
+                RegistryError::Unreachable { host: host.clone(), what: what.into(), reason }
+            }
         })?;
         let token: Option<Token> = serde_json::from_slice(&bytes).ok();
         let text = token.and_then(|token| token.token.or(token.access_token)).filter(|text| !text.is_empty());
