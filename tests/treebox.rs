@@ -7,5 +7,6 @@ mod engine;
 mod escape;
 mod format;
 mod house;
+mod images;
 mod sandbox;
 mod support;

@@ -1,0 +1,3 @@
+//! Images in and out, as other tools and registries make and take them.
+
+mod registry;
