@@ -280,13 +280,24 @@ impl Client {
     }
 
     fn explained(&self, reason: String) -> String {
-        let plain = ["corrupt message", "InvalidContentType"].iter().any(|word| reason.contains(word));
-        match (plain, reason.contains("certificate")) {
-            (true, _) => "it does not speak TLS: if it should be plain HTTP, say --tls-verify=false".into(),
-            (_, true) => format!("{reason}; name the directory of its certificate with --cert-dir"),
-            _ => reason,
+        if is_plain(&reason) {
+            "it does not speak TLS: if it should be plain HTTP, say --tls-verify=false".into()
+        } else if is_untrusted(&reason) {
+            format!("{reason}; name the directory of its certificate with --cert-dir")
+        } else {
+            reason
         }
     }
+}
+
+/// What rustls says of a server that answers a greeting in plain text.
+fn is_plain(reason: &str) -> bool {
+    reason.contains("corrupt message")
+}
+
+/// What rustls says of a certificate that does not hold.
+fn is_untrusted(reason: &str) -> bool {
+    reason.contains("certificate")
 }
 
 /// Does nothing when the program that this library is part of has chosen a provider already.
@@ -343,7 +354,8 @@ pub(super) fn told(error: &reqwest::Error) -> String {
     let mut cause = error.source();
     while let Some(error) = cause {
         let text = error.to_string();
-        if !parts.iter().any(|part| part.contains(&text)) {
+        // What hyper says first: which half of its work it was.
+        if !text.starts_with("client error") && !parts.iter().any(|part| part.contains(&text)) {
             parts.push(text);
         }
         cause = error.source();

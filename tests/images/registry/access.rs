@@ -51,7 +51,11 @@ fn a_token_is_got_with_the_password_and_the_registry_sees_the_token_alone() {
     }
     assert_eq!(asked.len(), 6, "the manifest in vain, a token, the manifest, the config, two layers");
 
-    let wrong = refused(&env, &["pull", PLAIN, "--creds", "x:hunter3", &fake.tool()], &["refuses a token", "incorrect"]);
+    let wrong = refused(
+        &env,
+        &["pull", PLAIN, "--creds", "x:hunter3", &fake.tool()],
+        &["refuses a token", "incorrect"],
+    );
     assert!(!wrong.contains("hunter3"), "{wrong}");
     refused(&env, &["pull", PLAIN, &fake.tool()], &["refuses manifest", "log in", "--creds"]);
 }
@@ -60,10 +64,8 @@ fn a_token_is_got_with_the_password_and_the_registry_sees_the_token_alone() {
 fn an_identity_token_is_exchanged() {
     let fake = with_tokens(Shelf::of(&TestImage::of_size(1000)));
     let env = TestEnv::empty();
-    let auth = env.file(
-        "auth.json",
-        format!(r#"{{"auths":{{"{}":{{"identitytoken":"long one"}}}}}}"#, fake.host()),
-    );
+    let auth =
+        env.file("auth.json", format!(r#"{{"auths":{{"{}":{{"identitytoken":"long one"}}}}}}"#, fake.host()));
     env.ok(&["pull", PLAIN, "--authfile", auth.to_str().unwrap(), &fake.tool()]);
     let asked = fake.asked();
     let token = asked.iter().find(|request| request.path.starts_with("/token")).unwrap();
@@ -148,7 +150,8 @@ fn passwords_come_from_the_option_a_pipe_auth_files_and_helpers() {
         assert_eq!(env.ok(&["cat", &format!("{}:/etc/hello", state.trim())]), "hello\n", "{how}");
         env.ok(&["images", "rm", &format!("{tool}:latest")]);
     };
-    let piped = env.run_with_input(&["pull", PLAIN, "--creds", USER, &tool], format!("{PASSWORD}\n").as_bytes());
+    let piped =
+        env.run_with_input(&["pull", PLAIN, "--creds", USER, &tool], format!("{PASSWORD}\n").as_bytes());
     assert_eq!(piped.code, 0, "{}", piped.stderr);
 
     let entry = format!(r#"{{"auths":{{"{}":{{"auth":"{BASIC}"}}}}}}"#, server.host());

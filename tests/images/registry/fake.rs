@@ -102,7 +102,9 @@ impl Shelf {
         let Some(blob) = rest.split_once("/blobs/").and_then(|(_, name)| self.blobs.get(name)) else {
             return missing;
         };
-        let from = request.header("range").and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
+        let from = request
+            .header("range")
+            .and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
         match from {
             Some(from) if from > 0 && from < blob.len() => Reply::new(206, &blob[from..])
                 .header("Content-Range", format!("bytes {from}-{}/{}", blob.len() - 1, blob.len())),

@@ -30,7 +30,9 @@ fn kept(env: &TestEnv) -> Vec<String> {
     let root = env.store().join("originals");
     let mut kept = Vec::new();
     for kind in crate::support::names(&root) {
-        kept.extend(crate::support::names(&root.join(&kind)).into_iter().map(|name| format!("{kind}/{name}")));
+        kept.extend(
+            crate::support::names(&root.join(&kind)).into_iter().map(|name| format!("{kind}/{name}")),
+        );
     }
     kept
 }

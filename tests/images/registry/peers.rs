@@ -37,7 +37,8 @@ fn what_skopeo_and_umoci_push_is_pulled_in_either_format_and_every_compression()
     run(tool("umoci", &env).args(["new", "--image", "made:one"]));
     env.file("tree/hello", "from umoci\n");
     run(tool("umoci", &env).args(["insert", "--rootless", "--image", "made:one", "tree", "/opt"]));
-    for (format, compression) in [("oci", "gzip"), ("oci", "zstd"), ("oci", "zstd:chunked"), ("v2s2", "gzip")] {
+    for (format, compression) in [("oci", "gzip"), ("oci", "zstd"), ("oci", "zstd:chunked"), ("v2s2", "gzip")]
+    {
         let name = server.image(&format!("peers/{format}:{}", compression.replace(':', "-")));
         let mut command = tool("skopeo", &env);
         command.args(["copy", "--insecure-policy", "--dest-tls-verify=false", "--format", format]);
@@ -68,7 +69,9 @@ fn what_is_pushed_skopeo_copies_with_the_same_digests() {
 /// Arguments for tools that keep images in a storage of their own.
 fn storage(env: &TestEnv) -> Vec<String> {
     let dir = |name: &str| env.path(name).to_str().unwrap().to_owned();
-    ["--root", &dir("storage"), "--runroot", &dir("runroot"), "--storage-driver", "vfs"].map(str::to_owned).to_vec()
+    ["--root", &dir("storage"), "--runroot", &dir("runroot"), "--storage-driver", "vfs"]
+        .map(str::to_owned)
+        .to_vec()
 }
 
 #[test]
@@ -93,7 +96,10 @@ fn what_buildah_and_podman_push_is_pulled_and_podman_pulls_what_is_pushed() {
     check(&env, &made, "/hello", "from buildah\n");
 
     let docker = server.image("built/docker:1");
-    with("podman", &["push", "--tls-verify=false", "--format", "v2s2", &image, &format!("docker://{docker}")]);
+    with(
+        "podman",
+        &["push", "--tls-verify=false", "--format", "v2s2", &image, &format!("docker://{docker}")],
+    );
     check(&env, &docker, "/hello", "from buildah\n");
 
     let back = server.image("built/back:1");
@@ -109,7 +115,9 @@ fn may_unshare(env: &TestEnv) -> bool {
     }
     let can = tool("buildah", env).args(["unshare", "true"]).output().unwrap().status.success();
     if !can {
-        eprintln!("not checked: buildah and podman cannot keep images as this user, who has no subordinate ids");
+        eprintln!(
+            "not checked: buildah and podman cannot keep images as this user, who has no subordinate ids"
+        );
     }
     can
 }

@@ -47,7 +47,9 @@ fn serve(mut stream: TcpStream, target: u16, notes: &Mutex<Vec<String>>) {
     if request.method == "CONNECT" {
         stream.write_all(b"HTTP/1.1 200 Connected\r\n\r\n").unwrap();
         let (mut from, mut to) = (stream.try_clone().unwrap(), upstream.try_clone().unwrap());
-        thread::spawn(move || drop((std::io::copy(&mut from, &mut to), to.shutdown(std::net::Shutdown::Write))));
+        thread::spawn(move || {
+            drop((std::io::copy(&mut from, &mut to), to.shutdown(std::net::Shutdown::Write)))
+        });
     } else {
         let rest = request.path.strip_prefix("http://").unwrap();
         let path = &rest[rest.find('/').unwrap()..];
@@ -65,7 +67,10 @@ fn plain_http_goes_through_http_proxy_unless_no_proxy_names_the_host() {
     let env = TestEnv::empty();
     let pull = |reference: &str, no_proxy: &str| {
         let mut command = env.command(&["pull", "--tls-verify=false", reference]);
-        command.env("HTTP_PROXY", proxy.address()).env("http_proxy", proxy.address()).env("NO_PROXY", no_proxy);
+        command
+            .env("HTTP_PROXY", proxy.address())
+            .env("http_proxy", proxy.address())
+            .env("NO_PROXY", no_proxy);
         command.output().unwrap()
     };
     // A name that nobody can look up but the proxy.

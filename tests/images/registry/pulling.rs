@@ -134,9 +134,16 @@ fn one_of_several_platforms_is_chosen_however_deep_it_lies_and_attestations_are_
     env.ok(&["pull", PLAIN, &fake.tool(), "--platform", "linux/riscv64"]);
     assert_eq!(env.ok(&["cat", &format!("{}:latest:/arch", fake.tool())]), "other");
     fake.asked();
-    assert_eq!(env.json(&["pull", PLAIN, &fake.tool(), "--platform", "linux/riscv64"])["source"], "unchanged");
+    assert_eq!(
+        env.json(&["pull", PLAIN, &fake.tool(), "--platform", "linux/riscv64"])["source"],
+        "unchanged"
+    );
     assert_eq!(fake.lines().len(), 1);
-    refused(&env, &["pull", PLAIN, &fake.tool(), "--platform", "linux/s390x"], &["no image for linux/s390x", "riscv64"]);
+    refused(
+        &env,
+        &["pull", PLAIN, &fake.tool(), "--platform", "linux/s390x"],
+        &["no image for linux/s390x", "riscv64"],
+    );
 }
 
 #[test]

@@ -26,7 +26,11 @@ fn only_what_a_registry_lacks_is_sent_and_digests_stay_what_they_were() {
     let again = env.json(&["push", PLAIN, "made", &tool]);
     assert_eq!((&again["sent"], &again["present"]), (&0.into(), &3.into()));
     let second = server.requests();
-    assert_eq!((methods(&second, "HEAD"), methods(&second, "POST"), methods(&second, "PUT")), (3, 0, 1), "{second:?}");
+    assert_eq!(
+        (methods(&second, "HEAD"), methods(&second, "POST"), methods(&second, "PUT")),
+        (3, 0, 1),
+        "{second:?}"
+    );
 
     // Another store pulls it and pushes it to another repository: nothing travels twice.
     let other = TestEnv::empty();
@@ -34,9 +38,16 @@ fn only_what_a_registry_lacks_is_sent_and_digests_stay_what_they_were() {
     let copy = server.image("elsewhere/copy:2");
     server.requests();
     let sent = other.json(&["push", PLAIN, pulled.trim(), &copy]);
-    assert_eq!((&sent["mounted"], &sent["sent"], &sent["digest"]), (&3.into(), &0.into(), &image.digest().into()));
+    assert_eq!(
+        (&sent["mounted"], &sent["sent"], &sent["digest"]),
+        (&3.into(), &0.into(), &image.digest().into())
+    );
     let third = server.requests();
-    assert_eq!((methods(&third, "POST"), methods(&third, "PATCH"), methods(&third, "PUT")), (3, 0, 1), "{third:?}");
+    assert_eq!(
+        (methods(&third, "POST"), methods(&third, "PATCH"), methods(&third, "PUT")),
+        (3, 0, 1),
+        "{third:?}"
+    );
     assert_eq!(env.json(&["pull", PLAIN, &copy])["digest"], image.digest());
 }
 
@@ -51,10 +62,12 @@ fn an_upload_that_fails_is_made_again_and_a_refusal_is_told() {
         "GET" => Reply::new(200, "{}"),
         "HEAD" => Reply::new(404, ""),
         "POST" => Reply::new(202, "").header("Location", "/upload/1?_state=x"),
-        _ if request.path.starts_with("/upload/") => match uploads.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
-            0 => Reply::new(503, ""),
-            _ => Reply::new(201, "").header("Location", "/there"),
-        },
+        _ if request.path.starts_with("/upload/") => {
+            match uploads.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
+                0 => Reply::new(503, ""),
+                _ => Reply::new(201, "").header("Location", "/there"),
+            }
+        }
         _ => Reply::new(201, "").header("Location", "/there"),
     });
     env.ok(&["push", PLAIN, "made", &fake.tool()]);

@@ -71,7 +71,8 @@ impl Server {
         );
         if setup.tls {
             certificate(dir.path());
-            config += &format!("  tls:\n    certificate: {}\n    key: {}\n", at("certs/own.crt"), at("own.key"));
+            config +=
+                &format!("  tls:\n    certificate: {}\n    key: {}\n", at("certs/own.crt"), at("own.key"));
         }
         if let Some((user, password)) = setup.user {
             let made = run(Command::new(program("htpasswd", "apache2-utils")).args(["-Bbn", user, password]));
