@@ -164,10 +164,18 @@ impl Parts {
         limits: &Limits,
     ) -> Result<Vec<u8>, ImportError> {
         let what = format!("{} {digest}", kind.word());
-        if let Self::Originals { originals, documents: Some(documents) } = self
-            && !originals.has(digest)?
-        {
+        if let Self::Originals { originals, documents: Some(documents) } = self {
             within("manifest_bytes", limits.manifest_bytes, size, || format!("the size of {what}"))?;
+            match originals.document(digest, limits.manifest_bytes) {
+                Ok(Some(bytes)) => {
+                    check(&bytes, digest, size, &what)?;
+                    return Ok(bytes);
+                }
+                Ok(None) => {}
+                // It comes anew.
+                Err(ImportError::Mismatch { .. }) => originals.discard(digest)?,
+                Err(error) => return Err(error),
+            }
             let bytes = documents.fetch(kind, digest, size)?;
             check(&bytes, digest, size, &what)?;
             originals.keep(digest, &bytes)?;

@@ -10,7 +10,7 @@ use super::chain::{self, ChainFact, KnownLayers};
 use super::decompress::Format;
 use super::digest::Digest;
 use super::document;
-use super::error::{ImportError, LayerError};
+use super::error::ImportError;
 use super::feed::{self, Keep, LayerInput, LayerSums};
 use super::image::{self, Image, RawDocument, TAR_MEDIA_TYPE};
 use super::limits::Limits;
@@ -118,9 +118,9 @@ pub fn import_original(
     let image = image::open_chosen(&parts, &descriptor, None, options)?;
     let digests: Vec<_> = image.layers.iter().filter_map(|layer| layer.digest.clone()).collect();
     let imported = import_image(image, batch, store, originals, known, options);
-    if let Err(ImportError::Layer { layer, source: LayerError::Mismatch { .. } }) = &imported {
+    if let Err(ImportError::Layer { layer, .. }) = &imported {
         for digest in digests.iter().filter(|digest| digest.to_string() == *layer) {
-            originals.discard(digest)?;
+            originals.discard_if_damaged(digest)?;
         }
     }
     imported

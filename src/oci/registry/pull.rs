@@ -102,7 +102,11 @@ async fn top(client: &Client, request: &PullRequest<'_>) -> Result<Top, Registry
     }
     let media_type = media_type(&headers, &bytes, &ask.what)?;
     let descriptor = descriptor(&digest, bytes.len() as u64, &media_type)?;
-    request.originals.keep(&digest, &bytes)?;
+    let there = request.originals.document(&digest, request.limits.manifest_bytes);
+    if !matches!(there, Ok(Some(_))) {
+        request.originals.discard(&digest)?;
+        request.originals.keep(&digest, &bytes)?;
+    }
     if request.known == Some(&digest) {
         return Ok(Top::Known);
     }

@@ -188,16 +188,23 @@ fn two_pulls_at_once_fetch_a_blob_once() {
 }
 
 #[test]
-fn an_original_that_was_damaged_here_is_fetched_again_by_the_next_pull() {
+fn what_was_damaged_here_is_fetched_again() {
     let image = TestImage::of_size(1000);
     let fake = Fake::serving(Shelf::of(&image));
     let env = TestEnv::empty();
-    let hex = image.layer_digest(BIG).replace("sha256:", "");
-    std::fs::create_dir_all(env.store().join("originals/sha256")).unwrap();
-    let mut wrong = image.layers[BIG].clone();
-    let last = wrong.len() - 1;
-    wrong[last] ^= 1;
-    env.file(&format!("store/originals/sha256/{hex}"), wrong);
-    refused(&env, &["pull", PLAIN, &fake.tool()], &["get the image again"]);
+    let damage = |bytes: &[u8]| {
+        let mut wrong = bytes.to_vec();
+        let last = wrong.len() - 1;
+        wrong[last] ^= 1;
+        let hex = super::image::digest(bytes).replace("sha256:", "");
+        env.file(&format!("store/originals/sha256/{hex}"), wrong);
+    };
+    env.ok(&["images"]);
+    damage(&image.config);
+    damage(&image.manifest);
+    damage(&image.layers[BIG]);
+    // Layers are looked at while they are unpacked, so the next pull has to bring that one.
+    refused(&env, &["pull", PLAIN, &fake.tool()], &["is damaged", "get the image again"]);
     env.ok(&["pull", PLAIN, &fake.tool()]);
+    assert_eq!(fake.asked().len(), 3 + 2, "two documents and the other layer, then the manifest and the layer");
 }
