@@ -19,7 +19,9 @@ mod cp;
 mod diff;
 mod doctor;
 mod exit;
+mod export;
 mod graph;
+mod host;
 mod images;
 mod import;
 mod log;
@@ -108,6 +110,7 @@ fn perform(verb: Verb, context: &mut Context) -> Result<Exit, Failure> {
         Verb::Import(args) => import::perform(&args, context),
         Verb::Pull(args) => pull::perform(&args, context),
         Verb::Push(args) => push::perform(&args, context),
+        Verb::Export(args) => export::perform(&args, context),
         Verb::Images(args) => images::perform(&args, context),
         Verb::Run(args) => run::perform(*args, context),
         Verb::Shell(args) => shell::perform(*args, context),

@@ -5,7 +5,8 @@ use treebox::PushOptions;
 
 use super::access::Access;
 use super::exit::{Exit, Failure};
-use super::{Context, text};
+use super::export::Shape;
+use super::{Context, import, text};
 
 /// Send a state to a registry as an image; prints the manifest's digest
 #[derive(Debug, clap::Args)]
@@ -14,6 +15,8 @@ pub(super) struct Args {
     rev: String,
     /// [REGISTRY/]REPOSITORY[:TAG]; docker.io is meant when no registry is named
     reference: String,
+    #[command(flatten)]
+    shape: Shape,
     #[command(flatten)]
     access: Access,
 }
@@ -27,6 +30,8 @@ struct Record<'a> {
     mounted: u64,
     present: u64,
     sent_bytes: u64,
+    unchanged: bool,
+    skipped: Vec<super::records::Skipped<'a>>,
 }
 
 pub(super) fn perform(args: &Args, context: &mut Context) -> Result<Exit, Failure> {
@@ -34,8 +39,12 @@ pub(super) fn perform(args: &Args, context: &mut Context) -> Result<Exit, Failur
     let state = engine.resolve(&args.rev)?;
     let out = &mut context.out;
     let (registry, progress) = args.access.options(out)?;
-    let pushed = engine.push(&state, &args.reference, &PushOptions::new().registry(registry))?;
+    let options = PushOptions::new().registry(registry).export(args.shape.options()?);
+    let pushed = engine.push(&state, &args.reference, &options)?;
     drop(progress);
+    for note in &pushed.notes {
+        out.note(note);
+    }
     if out.json() {
         out.record(&Record {
             digest: &pushed.digest,
@@ -45,16 +54,19 @@ pub(super) fn perform(args: &Args, context: &mut Context) -> Result<Exit, Failur
             mounted: pushed.mounted,
             present: pushed.present,
             sent_bytes: pushed.sent_bytes,
+            unchanged: pushed.unchanged,
+            skipped: super::records::skipped(&pushed.skipped),
         })?;
     } else {
         writeln!(out, "{}", pushed.digest)?;
         out.note(format_args!(
-            "{}: {} sent ({}), {} taken over, {} there already",
+            "{}: {} sent ({}), {} taken over, {} there already{}",
             pushed.reference,
             text::count(pushed.sent, "part", "parts"),
             text::size(pushed.sent_bytes),
             pushed.mounted,
             pushed.present,
+            import::left_out(&pushed.skipped, out.verbose()),
         ));
     }
     Ok(Exit::DONE)

@@ -26,8 +26,9 @@ pub use super::prepared::Prepared;
 pub use super::state::State;
 use super::{
     BlobReader, Change, Command, CommitDetail, CommitId, CommitInfo, Committed, CopySource, EngineOptions,
-    Finding, Head, Image, ImportOptions, ImportSource, Imported, Listed, LiveInput, LogQuery, PullOptions,
-    Pulled, PushOptions, Pushed, Ref, ReflogLine, Result, Sink, StateId, Step, Target, TreePath, Written,
+    ExportOptions, ExportTarget, Exported, Finding, Head, Image, ImportOptions, ImportSource, Imported,
+    Listed, LiveInput, LogQuery, PullOptions, Pulled, PushOptions, Pushed, Ref, ReflogLine, Result, Sink,
+    StateId, Step, Target, TreePath, Written,
 };
 
 /// An open store with everything that can be done in it. Cheap to clone; every clone is the same engine.
@@ -93,6 +94,22 @@ impl Engine {
     /// Forgets an image's name; states made from it stay.
     pub fn remove_image(&self, name: &str) -> Result<()> {
         self.core.remove_image(name)
+    }
+
+    /// Writes a state as an image or a root archive that other tools read; the same state gives the same bytes on any machine.
+    pub fn export(&self, state: &State, target: &ExportTarget, options: &ExportOptions) -> Result<Exported> {
+        self.core.export(state, target, options)
+    }
+
+    /// [`export`](Self::export) to a stream: of the target only the kind and the name count.
+    pub fn export_to(
+        &self,
+        state: &State,
+        target: &ExportTarget,
+        options: &ExportOptions,
+        out: &mut dyn std::io::Write,
+    ) -> Result<Exported> {
+        self.core.export_stream(state, target, options, out)
     }
 
     // --- revisions

@@ -292,7 +292,7 @@ impl Core {
 
     pub(super) fn write_tar(&self, state: &State, path: &TreePath, out: &mut dyn Write) -> Result<Written> {
         let (real, _) = self.find(state, path, false)?;
-        let written = oci::write_tar(&self.store, &self.store.root(&state.tree())?, &real, out)?;
+        let written = oci::write_tar(&self.store, &self.store.root(&state.tree())?, &real, None, out)?;
         let skipped = written.skipped.into_iter().map(|(path, why)| (path.to_string(), why.to_owned()));
         Ok(Written { entries: written.entries, skipped: skipped.collect() })
     }

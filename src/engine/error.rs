@@ -7,7 +7,7 @@ use crate::history::HistoryError;
 use crate::index::IndexError;
 use crate::object::{DraftError, LookupError, PlacingError, SourceError};
 use crate::oci::registry::RegistryError;
-use crate::oci::{ExportError, ImportError, LayerError as TarError};
+use crate::oci::{BuildError, ExportError, ImportError, LayerError as TarError, OutputError};
 use crate::sandbox::LaunchError;
 use crate::store::{FormatError, StoreError};
 use crate::worker::{SessionError, WorkerError};
@@ -117,6 +117,12 @@ pub enum Error {
     /// A tar stream could not be written.
     #[error(transparent)]
     Export(#[from] ExportError),
+    /// An image could not be made.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// An image could not be written out.
+    #[error(transparent)]
+    Output(#[from] OutputError),
     /// An entry cannot go where it was to go.
     #[error(transparent)]
     Placing(#[from] PlacingError),
@@ -198,6 +204,12 @@ impl Error {
             Self::Worker(_) | Self::NoWorkerProgram(_) => ErrorKind::NoSandbox,
             Self::Placing(PlacingError::Directory { .. } | PlacingError::NotADirectory(_))
             | Self::Import(ImportError::Stream(TarError::Placing(_))) => ErrorKind::Conflict,
+            Self::Export(ExportError::Reserved(_))
+            | Self::Build(BuildError::Export(ExportError::Reserved(_))) => ErrorKind::InvalidInput,
+            Self::Build(BuildError::Export(ExportError::Io(_)) | BuildError::Disk(_)) => ErrorKind::System,
+            Self::Build(_) => ErrorKind::Damaged,
+            Self::Output(OutputError::Occupied(_) | OutputError::Index { .. }) => ErrorKind::Conflict,
+            Self::Output(OutputError::Original(_) | OutputError::Layer { .. }) => ErrorKind::Damaged,
             Self::Export(ExportError::NotFound(_)) => ErrorKind::NotFound,
             Self::Export(ExportError::Io(_)) => ErrorKind::System,
             Self::Export(_) => ErrorKind::Damaged,

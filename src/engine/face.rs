@@ -105,6 +105,17 @@ impl Engine {
         self.with(move |engine| engine.push(&state, &reference, &options)).await
     }
 
+    /// Writes a state as an image or a root archive that other tools read; the same state gives the same bytes on any machine.
+    pub async fn export(
+        &self,
+        state: &State,
+        target: &ExportTarget,
+        options: &ExportOptions,
+    ) -> Result<Exported> {
+        let (state, target, options) = (state.inner.clone(), target.clone(), options.clone());
+        self.with(move |engine| engine.export(&state, &target, &options)).await
+    }
+
     /// The images by name.
     pub async fn images(&self) -> Result<Vec<Image>> {
         self.with(blocking::Engine::images).await

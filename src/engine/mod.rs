@@ -14,11 +14,13 @@ mod core;
 mod doctor;
 mod error;
 mod execute;
+mod export;
 mod face;
 mod image_record;
 mod images;
 mod layers;
 mod limits;
+mod lineage;
 mod live;
 mod log;
 mod mounts;
@@ -45,12 +47,13 @@ pub use crate::object::{
     CommitId, Config, Entry, Feature, InvalidPlatform, Kind, Meta, Network, Node, Platform, RunKey, StateId,
     Timestamp, TreeId, TreePath,
 };
-pub use crate::oci::Limits;
 pub use crate::oci::registry::{Credentials, Listener, RegistryOptions, Transfer};
+pub use crate::oci::{Compression, InvalidCompression, Layering, Limits};
 pub use crate::sandbox::{IdentityChoice, TerminalSize};
 pub use crate::store::BlobReader;
 pub use command::{Command, DEFAULT_MAX_OUTPUT_BYTES, Reuse, Stdin};
 pub use error::{Error, ErrorKind, Result};
+pub use export::{ExportOptions, ExportTarget, Exported};
 pub use face::{Branch, Engine, Live, Prepared, Process, Running, State};
 pub use limits::{Limit, LimitKind, Mechanism};
 pub use live::Killer;

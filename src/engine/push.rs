@@ -4,26 +4,35 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::core::Core;
-use super::error::{Error, Result};
+use super::error::Result;
+use super::export::ExportOptions;
 use super::image_record;
 use super::pull::pulled_from;
 use super::state::State;
 use crate::object::CommitId;
 use crate::oci::registry::{self, PushRequest, Reference, RegistryOptions, Upload, UploadBytes};
-use crate::oci::{Digest, ImageFacts};
+use crate::oci::{Digest, ImageFacts, Part, PartBytes};
 
 /// How a state is pushed.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct PushOptions {
+    /// How the image is made.
+    pub export: ExportOptions,
     /// How registries are reached.
     pub registry: RegistryOptions,
 }
 
 impl PushOptions {
-    /// Files of credentials and settings where podman and docker have them.
+    /// As it came when nobody changed it, else one layer; files of credentials and settings where podman and docker have them.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Says how the image is made.
+    pub fn export(mut self, options: ExportOptions) -> Self {
+        self.export = options;
+        self
     }
 
     /// Says how registries are reached.
@@ -49,6 +58,23 @@ pub struct Pushed {
     pub present: u64,
     /// Bytes that were sent.
     pub sent_bytes: u64,
+    /// Whether this is, byte for byte, the image that came in.
+    pub unchanged: bool,
+    /// What could not be made part of the image, with the reason.
+    pub skipped: Vec<(String, String)>,
+    /// What is not as one would expect, for people.
+    pub notes: Vec<String>,
+}
+
+impl From<&Part> for Upload {
+    fn from(part: &Part) -> Self {
+        let bytes = match &part.bytes {
+            PartBytes::Memory(bytes) => UploadBytes::Memory(bytes.clone()),
+            // The registry checks the digest of both.
+            PartBytes::Made(path) | PartBytes::Original(path) => UploadBytes::File(path.clone()),
+        };
+        Self { digest: part.digest.clone(), size: part.size, media_type: part.media_type.clone(), bytes }
+    }
 }
 
 impl Core {
@@ -59,11 +85,14 @@ impl Core {
         options: &PushOptions,
     ) -> Result<Pushed> {
         let reference = Reference::parse(reference)?;
-        let (manifest, blobs) = self.uploads(state)?;
+        let built = self
+            .build_image(state, &options.export.for_layers(options.export.compression.unwrap_or_default()))?;
+        let layers = built.layers.iter().map(|layer| Upload::from(&layer.part));
+        let blobs: Vec<Upload> = [Upload::from(&built.config)].into_iter().chain(layers).collect();
         let from = self.relative(&reference, &blobs)?;
         let sent = registry::push(&PushRequest {
             reference: &reference,
-            manifest: &manifest,
+            manifest: &Upload::from(&built.manifest),
             blobs: &blobs,
             from: from.as_ref(),
             options: &options.registry,
@@ -75,33 +104,10 @@ impl Core {
             mounted: sent.mounted,
             present: sent.present,
             sent_bytes: sent.sent_bytes,
+            unchanged: built.unchanged,
+            skipped: super::export::reasons(built.skipped.clone()),
+            notes: built.notes.clone(),
         })
-    }
-
-    /// The manifest and the other parts of a state as an image.
-    fn uploads(self: &Arc<Self>, state: &State) -> Result<(Upload, Vec<Upload>)> {
-        let commit = self.name(state)?;
-        let image = self.image_of(&commit)?.ok_or_else(|| {
-            Error::Unsupported(format!("state {} is no image that was imported unchanged", state.id.short()))
-        })?;
-        let originals = self.originals();
-        let upload = |digest: &Digest, size: u64, media_type: &str| -> Result<Upload> {
-            if !originals.has(digest)? {
-                return Err(Error::not_found(format!(
-                    "the original {digest} of the image is not here: import or pull it again"
-                )));
-            }
-            let bytes = UploadBytes::File(originals.path(digest));
-            Ok(Upload { digest: digest.clone(), size, media_type: media_type.to_owned(), bytes })
-        };
-        let Some(manifest) = &image.manifest else {
-            return Err(Error::Unsupported("an image without a manifest cannot be pushed as it came".into()));
-        };
-        let mut blobs = vec![upload(&image.config.digest, image.config.size, &image.config.media_type)?];
-        for layer in &image.layers {
-            blobs.push(upload(&layer.digest, layer.size, &layer.media_type)?);
-        }
-        Ok((upload(&manifest.digest, manifest.size, &manifest.media_type)?, blobs))
     }
 
     /// The repository of the same registry that has the most of these parts, as far as images that were pulled tell.

@@ -17,6 +17,14 @@ use super::normalize;
 /// The versions of the image layout that are read begin with this.
 const LAYOUT_MAJOR: &str = "1.";
 
+/// Keys of annotations.
+pub(super) mod annotation_key {
+    /// A layout's name for an image.
+    pub(in super::super) const REF_NAME: &str = "org.opencontainers.image.ref.name";
+    pub(in super::super) const CONTAINERD_NAME: &str = "io.containerd.image.name";
+    pub(in super::super) const DOCKER_REFERENCE_TYPE: &str = "vnd.docker.reference.type";
+}
+
 /// What a media type means here, OCI's and Docker's names for it alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {

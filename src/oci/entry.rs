@@ -218,7 +218,7 @@ fn xattrs(path: &[u8], records: &[Record<'_>], limits: &Limits) -> Result<Xattrs
 
 /// File capabilities of version 3 carry the root id of the user namespace they were set in, which means nothing in an image:
 /// they become version 2. Layout: `vfs_ns_cap_data` in linux/capability.h.
-fn root_capability(mut value: Vec<u8>) -> Vec<u8> {
+pub(super) fn root_capability(mut value: Vec<u8>) -> Vec<u8> {
     const VERSION_2_BYTES: usize = 20;
     const VERSION_3_BYTES: usize = 24;
     if value.len() == VERSION_3_BYTES && value[3] == 3 {

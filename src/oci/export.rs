@@ -1,302 +1,171 @@
-//! Part of a tree as a tar stream.
-//!
-//! The stream is ustar with pax records for whatever ustar cannot say, as GNU tar, bsdtar and Go read it. It depends on nothing but the
-//! tree: entries in the order of their names, parents first, the first name of a hard-linked file with its bytes and the others as
-//! links to it. A name such as `.wh.x` is a name like others: this is no image layer.
+//! Trees as tar streams: part of a tree for `cp`, all of it as a root archive, and what changed from one to another as an image's layer.
 
-use std::collections::HashMap;
-use std::io::{self, Write};
+use std::io::Write;
 
-use super::pax;
-use crate::object::{
-    Entry, LinkGroup, Meta, Node, SourceError, Timestamp, TreePath, TreeSource, Xattr, entry_at,
-};
-use crate::store::{Store, StoreError};
+use super::tarwrite::{ExportError, TarWriter, TarWritten};
+use crate::object::{Entry, Name, Node, SourceError, TreePath, TreeSource, diff, entry_at};
+use crate::store::Store;
 
-/// How many bytes the name and link fields of a header hold.
-const NAME_BYTES: usize = 100;
-/// The first number that seven octal digits, as header fields have for ids, cannot say.
-const OCTAL_7_END: u64 = 1 << 21;
-/// The first number that eleven octal digits, as header fields have for sizes and times, cannot say.
-const OCTAL_11_END: u64 = 1 << 33;
-
-/// What a stream holds.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct TarWritten {
-    /// Entries written.
-    pub entries: u64,
-    /// Sizes of the files written, in bytes.
-    pub bytes: u64,
-    /// What a tar stream cannot hold, with the reason.
-    pub skipped: Vec<(TreePath, &'static str)>,
-}
-
-/// A tar stream could not be written.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ExportError {
-    /// There is no such path.
-    #[error("no such file or directory: {0}")]
-    NotFound(TreePath),
-    /// A directory could not be read.
-    #[error(transparent)]
-    Source(#[from] SourceError),
-    /// A file's bytes could not be read.
-    #[error("{path}: {source}")]
-    Blob {
-        /// The file.
-        path: TreePath,
-        /// What is wrong.
-        source: StoreError,
-    },
-    /// The blob has not as many bytes as the tree says.
-    #[error("{path} is damaged: it has {found} bytes instead of {expected}")]
-    Size {
-        /// The file.
-        path: TreePath,
-        /// What the tree says.
-        expected: u64,
-        /// What the blob has.
-        found: u64,
-    },
-    /// The stream did not take the bytes, or a file's bytes could not be read.
-    #[error("cannot write the tar stream: {0}")]
-    Io(#[from] io::Error),
-}
+/// What begins the names that say what is deleted.
+const WHITEOUT: &[u8] = b".wh.";
 
 /// Writes what is at a path of a root tree, under its last name, with everything below it. The root itself becomes `./`.
 ///
-/// Symlinks are not followed: the path is taken as it is.
+/// Symlinks are not followed: the path is taken as it is. A name such as `.wh.x` is a name like others: this is no image layer. Modification
+/// times after `epoch`, in seconds since 1970, are set to it.
 pub fn write_tar(
     store: &Store,
     root: &Entry,
     path: &TreePath,
+    epoch: Option<i64>,
     out: &mut dyn Write,
 ) -> Result<TarWritten, ExportError> {
     let entry = entry_at(store, root, path)?.ok_or_else(|| ExportError::NotFound(path.clone()))?;
     let name = path.split_last().map_or(b".".to_vec(), |(_, name)| name.as_bytes().to_vec());
-    let builder = tar::Builder::new(Output { out, stopped: false });
-    let mut export = Export { store, builder, links: HashMap::new(), written: TarWritten::default() };
-    if let Err(error) = export.entry(path, name, &entry) {
-        export.builder.get_mut().stopped = true;
-        return Err(error);
+    let mut tar = TarWriter::new(store, out).clamped(epoch);
+    let result = tar.with_all_below(path, name, &entry);
+    tar.conclude(result)
+}
+
+/// Writes what changed from one root to another as a layer of the image specification; from nothing, all of the new one.
+///
+/// Whiteouts come first, each explicit, then entries in the order of their names. Every directory on the way to a change stands before it, so
+/// that unpacking leaves its attributes and time as they are.
+pub(super) fn write_layer<W: Write>(
+    store: &Store,
+    old: Option<&Entry>,
+    new: &Entry,
+    epoch: Option<i64>,
+    out: W,
+) -> Result<TarWritten, ExportError> {
+    let mut layer = LayerWriter { store, new, tar: TarWriter::new(store, out).clamped(epoch), entered: None };
+    let result = match old {
+        None => layer.all(&TreePath::root(), new),
+        Some(old) => layer.whiteouts(old).and_then(|()| layer.changes(old)),
+    };
+    layer.tar.conclude(result)
+}
+
+struct LayerWriter<'a, W: Write> {
+    store: &'a Store,
+    new: &'a Entry,
+    tar: TarWriter<'a, W>,
+    /// The directories below the root on the way to what was written last, which are written; `None` before the root is.
+    entered: Option<Vec<Name>>,
+}
+
+impl<W: Write> LayerWriter<'_, W> {
+    fn whiteouts(&mut self, old: &Entry) -> Result<(), ExportError> {
+        // What is below something that is gone or is no directory any more goes with it.
+        let mut gone: Option<TreePath> = None;
+        let mut failure = None;
+        let walked = diff(self.store, old, self.new, &mut |change| {
+            if gone.as_ref().is_some_and(|gone| change.path.starts_with(gone)) {
+                return Ok(());
+            }
+            let was_directory = change.old.as_ref().is_some_and(is_directory);
+            match &change.new {
+                None => {
+                    gone = Some(change.path.clone());
+                    let (parent, name) =
+                        change.path.split_last().ok_or_else(|| SourceError("the root is gone".into()))?;
+                    let name = [WHITEOUT, name.as_bytes()].concat();
+                    let name = match parent.names().is_empty() {
+                        true => name,
+                        false => [&parent.to_relative_bytes()[..], b"/", &name].concat(),
+                    };
+                    self.tar.whiteout(&name).map_err(|error| stop(&mut failure, error))?;
+                }
+                Some(new) if was_directory && !is_directory(new) => gone = Some(change.path.clone()),
+                Some(_) => {}
+            }
+            Ok(())
+        });
+        finished(walked, failure)
     }
-    export.builder.into_inner()?.flush()?;
-    Ok(export.written)
-}
 
-/// Where the stream goes. The builder ends its archive even when it is dropped after a failure, and then a reader would take the part
-/// that was written for the whole: a stopped output takes nothing more.
-struct Output<'o> {
-    out: &'o mut dyn Write,
-    stopped: bool,
-}
-
-impl Write for Output<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.stopped { Err(io::ErrorKind::BrokenPipe.into()) } else { self.out.write(bytes) }
+    fn changes(&mut self, old: &Entry) -> Result<(), ExportError> {
+        let mut failure = None;
+        let walked = diff(self.store, old, self.new, &mut |change| {
+            let written = match &change.new {
+                Some(entry) => self.change(&change.path, entry),
+                // Its directory is written, so that its time survives.
+                None => change.path.split_last().map_or(Ok(()), |(parent, _)| self.enter(parent.names())),
+            };
+            written.map_err(|error| stop(&mut failure, error))
+        });
+        finished(walked, failure)
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
-    }
-}
-
-struct Export<'s, 'o> {
-    store: &'s Store,
-    builder: tar::Builder<Output<'o>>,
-    /// The name in the stream that holds the bytes of each group.
-    links: HashMap<LinkGroup, Vec<u8>>,
-    written: TarWritten,
-}
-
-impl Export<'_, '_> {
-    fn entry(&mut self, path: &TreePath, name: Vec<u8>, entry: &Entry) -> Result<(), ExportError> {
-        let meta = &entry.meta;
-        let none: &[u8] = b"";
-        match &entry.node {
-            Node::Directory { tree, .. } => {
-                let slashed = [&name[..], b"/"].concat();
-                self.header(tar::EntryType::Directory, &slashed, none, meta, 0, None)?;
-                for (child, entry) in self.store.tree(tree)?.entries() {
-                    let name = [&name[..], b"/", child.as_bytes()].concat();
-                    self.entry(&path.join(child), name, entry)?;
-                }
-            }
-            Node::File { blob, size, link } => {
-                if let Some(first) = link.and_then(|group| self.links.get(&group)).cloned() {
-                    return self.header(tar::EntryType::Link, &name, &first, meta, 0, None);
-                }
-                let failed = |source| ExportError::Blob { path: path.clone(), source };
-                let bytes = self.store.open_blob(blob).map_err(failed)?;
-                // The stream would be out of step from here on.
-                if bytes.len() != *size {
-                    let (expected, found) = (*size, bytes.len());
-                    return Err(ExportError::Size { path: path.clone(), expected, found });
-                }
-                self.header(tar::EntryType::Regular, &name, none, meta, *size, Some(bytes))?;
-                self.written.bytes += size;
-                if let Some(group) = link {
-                    self.links.insert(*group, name);
-                }
-            }
-            Node::Symlink { target } => {
-                self.header(tar::EntryType::Symlink, &name, target, meta, 0, None)?;
-            }
-            Node::Fifo => self.header(tar::EntryType::Fifo, &name, none, meta, 0, None)?,
-            Node::Char { major, minor } => self.device(tar::EntryType::Char, &name, meta, *major, *minor)?,
-            Node::Block { major, minor } => {
-                self.device(tar::EntryType::Block, &name, meta, *major, *minor)?
-            }
-            Node::Socket => self.written.skipped.push((path.clone(), "a tar stream cannot hold a socket")),
+    fn change(&mut self, path: &TreePath, entry: &Entry) -> Result<(), ExportError> {
+        if is_directory(entry) {
+            return self.enter(path.names());
         }
-        Ok(())
+        if let Some((parent, _)) = path.split_last() {
+            self.enter(parent.names())?;
+        }
+        self.one(path, entry)
     }
 
-    fn device(
-        &mut self,
-        kind: tar::EntryType,
-        name: &[u8],
-        meta: &Meta,
-        major: u32,
-        minor: u32,
-    ) -> Result<(), ExportError> {
-        let (mut header, mut records) = described(kind, name, b"", meta, 0);
-        let mut number = |key: &str, number: u32| {
-            let fits = u64::from(number) < OCTAL_7_END;
-            if !fits {
-                records.push((key.to_owned(), number.to_string().into_bytes()));
+    /// Writes the directories of a path that are not yet written, from the top.
+    fn enter(&mut self, names: &[Name]) -> Result<(), ExportError> {
+        let mut entered = match self.entered.take() {
+            Some(entered) => entered,
+            None => {
+                self.one(&TreePath::root(), self.new)?;
+                Vec::new()
             }
-            if fits { number } else { 0 }
         };
-        header.set_device_major(number("SCHILY.devmajor", major))?;
-        header.set_device_minor(number("SCHILY.devminor", minor))?;
-        self.append(header, &records, io::empty())
-    }
-
-    fn header(
-        &mut self,
-        kind: tar::EntryType,
-        name: &[u8],
-        link: &[u8],
-        meta: &Meta,
-        size: u64,
-        body: Option<crate::store::BlobReader>,
-    ) -> Result<(), ExportError> {
-        let (header, records) = described(kind, name, link, meta, size);
-        match body {
-            Some(body) => self.append(header, &records, body),
-            None => self.append(header, &records, io::empty()),
+        let common = entered.iter().zip(names).take_while(|(have, want)| have == want).count();
+        entered.truncate(common);
+        for name in &names[common..] {
+            let path = TreePath::from([&entered[..], &[name.clone()]].concat());
+            match entry_at(self.store, self.new, &path)? {
+                Some(entry) if is_directory(&entry) => self.one(&path, &entry)?,
+                // What was below something that is no directory any more is gone with it.
+                _ => break,
+            }
+            entered.push(name.clone());
         }
-    }
-
-    fn append(
-        &mut self,
-        mut header: tar::Header,
-        records: &[(String, Vec<u8>)],
-        body: impl io::Read,
-    ) -> Result<(), ExportError> {
-        let records = records.iter().map(|(key, value)| (key.as_str(), value.as_slice()));
-        self.builder.append_pax_extensions(records)?;
-        header.set_cksum();
-        self.builder.append(&header, body)?;
-        self.written.entries += 1;
+        self.entered = Some(entered);
         Ok(())
     }
-}
 
-/// The header of an entry, and the pax records that say what it cannot.
-fn described(
-    kind: tar::EntryType,
-    name: &[u8],
-    link: &[u8],
-    meta: &Meta,
-    size: u64,
-) -> (tar::Header, Vec<(String, Vec<u8>)>) {
-    let mut records: Vec<(String, Vec<u8>)> = Vec::new();
-    let mut header = tar::Header::new_ustar();
-    header.set_entry_type(kind);
-    header.set_mode(u32::from(meta.mode));
-    header.set_uid(u64::from(meta.uid));
-    header.set_gid(u64::from(meta.gid));
-    header.set_size(size);
-    header.set_mtime(u64::try_from(meta.mtime.seconds()).unwrap_or(0));
-    // Only a reader that knows no pax sees the shortened ones.
-    if let Some(fields) = header.as_ustar_mut() {
-        fill(&mut fields.name, name);
-        fill(&mut fields.linkname, link);
-    }
-    let mut record = |key: &str, value: &[u8]| records.push((key.to_owned(), value.to_vec()));
-    let (long_name, long_link) = (name.len() > NAME_BYTES, link.len() > NAME_BYTES);
-    if long_name {
-        record("path", name);
-    }
-    if long_link {
-        record("linkpath", link);
-    }
-    if meta.mtime.nanoseconds() != 0 || !(0..OCTAL_11_END as i64).contains(&meta.mtime.seconds()) {
-        record("mtime", time(meta.mtime).as_bytes());
-    }
-    for (key, number, end) in [
-        ("uid", u64::from(meta.uid), OCTAL_7_END),
-        ("gid", u64::from(meta.gid), OCTAL_7_END),
-        ("size", size, OCTAL_11_END),
-    ] {
-        if number >= end {
-            record(key, number.to_string().as_bytes());
+    fn all(&mut self, path: &TreePath, entry: &Entry) -> Result<(), ExportError> {
+        self.one(path, entry)?;
+        if let Node::Directory { tree, .. } = &entry.node {
+            for (name, entry) in self.store.tree(tree)?.entries() {
+                self.all(&path.join(name), entry)?;
+            }
         }
+        Ok(())
     }
-    // A hard link's attributes are those of the entry it links to.
-    if kind != tar::EntryType::Link {
-        records.extend(meta.xattrs.iter().map(xattr));
-    }
-    (header, records)
-}
 
-/// An attribute as star and GNU tar write it; as libarchive does when its name could not be told from its value.
-fn xattr(xattr: &Xattr) -> (String, Vec<u8>) {
-    match std::str::from_utf8(&xattr.name) {
-        Ok(name) if !name.contains(['=', '%', '\n']) => (format!("SCHILY.xattr.{name}"), xattr.value.clone()),
-        _ => {
-            let name = pax::percent_encode(&xattr.name);
-            (format!("LIBARCHIVE.xattr.{name}"), pax::to_base64(&xattr.value).into_bytes())
-        }
+    fn one(&mut self, path: &TreePath, entry: &Entry) -> Result<(), ExportError> {
+        let name = match path.split_last() {
+            None => b".".to_vec(),
+            Some((_, name)) if name.as_bytes().starts_with(WHITEOUT) => {
+                return Err(ExportError::Reserved(path.clone()));
+            }
+            Some(_) => path.to_relative_bytes(),
+        };
+        self.tar.entry(path, &name, entry)
     }
 }
 
-/// Seconds with a fraction, as pax writes times.
-fn time(time: Timestamp) -> String {
-    let (seconds, nanoseconds) = (time.seconds(), time.nanoseconds());
-    match (seconds < 0, nanoseconds) {
-        (_, 0) => seconds.to_string(),
-        (false, _) => format!("{seconds}.{nanoseconds:09}"),
-        (true, _) => format!("-{}.{:09}", (seconds + 1).unsigned_abs(), 1_000_000_000 - nanoseconds),
-    }
+fn is_directory(entry: &Entry) -> bool {
+    matches!(entry.node, Node::Directory { .. })
 }
 
-fn fill(field: &mut [u8; NAME_BYTES], text: &[u8]) {
-    let len = text.len().min(NAME_BYTES);
-    field[..len].copy_from_slice(&text[..len]);
+/// Ends a walk because of something that is no failure of the walk.
+fn stop(failure: &mut Option<ExportError>, error: ExportError) -> SourceError {
+    *failure = Some(error);
+    SourceError("stopped".into())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_time_is_read_as_it_was_written() {
-        for (seconds, nanoseconds) in [
-            (0, 0),
-            (1, 5),
-            (-1, 0),
-            (-1, 1),
-            (-1, 999_999_999),
-            (-2, 750_000_000),
-            (1 << 40, 1),
-            (i64::MIN + 1, 7),
-        ] {
-            let at = Timestamp::new(seconds, nanoseconds).unwrap();
-            assert_eq!(pax::time(time(at).as_bytes()), Some(at), "{}", time(at));
-        }
+fn finished(walked: Result<(), SourceError>, failure: Option<ExportError>) -> Result<(), ExportError> {
+    match failure {
+        Some(error) => Err(error),
+        None => Ok(walked?),
     }
 }

@@ -14,9 +14,12 @@
 //! - The same image gives the same tree on every machine, whatever compression or archive it comes in.
 
 mod blobs;
+mod build;
 mod chain;
+mod compress;
 mod config;
 mod decompress;
+mod describe;
 mod digest;
 mod document;
 mod entry;
@@ -30,6 +33,7 @@ mod layer;
 mod limits;
 mod normalize;
 mod originals;
+mod outputs;
 mod pax;
 mod recorder;
 pub mod registry;
@@ -40,6 +44,7 @@ mod source;
 mod sparse;
 mod stream;
 mod tarball;
+mod tarwrite;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -47,12 +52,18 @@ mod tests;
 mod unpack;
 mod writers;
 
+pub use build::{
+    BuildError, BuildOptions, Built, BuiltLayer, Layering, Lineage, LineageStep, Part, PartBytes, build,
+};
 pub use chain::{ChainFact, KnownLayers, LAYER_RULES};
+pub use compress::{Compression, Compressor, InvalidCompression};
 pub use digest::Digest;
 pub use error::{ImportError, LayerError};
-pub use export::{ExportError, TarWritten, write_tar};
+pub use export::write_tar;
 pub use import::{DocumentFacts, ImageFacts, ImportOptions, Imported, LayerFacts, import, import_original};
 pub use limits::{LimitError, Limits};
 pub use originals::Originals;
+pub use outputs::{OutputError, write_docker_archive, write_file, write_layout, write_oci_archive};
 pub use source::ImageSource;
 pub use stream::{TarRead, read_tar};
+pub use tarwrite::{ExportError, TarWritten};

@@ -4,14 +4,11 @@ use std::collections::BTreeSet;
 
 use super::blobs::{DocumentKind, Parts};
 use super::digest::Digest;
+use super::document::annotation_key::{CONTAINERD_NAME, DOCKER_REFERENCE_TYPE, REF_NAME};
 use super::document::{Descriptor, Document, PlatformSpec, Role, annotation, artifact_type, platform_of};
 use super::error::ImportError;
 use super::limits::{Limits, within};
 use crate::object::Platform;
-
-const REF_NAME: &str = "org.opencontainers.image.ref.name";
-const CONTAINERD_NAME: &str = "io.containerd.image.name";
-const DOCKER_REFERENCE_TYPE: &str = "vnd.docker.reference.type";
 
 /// The manifest that was chosen.
 #[derive(Debug)]

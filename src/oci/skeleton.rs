@@ -7,7 +7,7 @@
 //! The magic, then one zstd frame of records; `store-format.md` describes them.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, BufRead, Read, Write};
 use std::path::Path;
 
 use crate::disk::{DiskError, create_new};
@@ -79,8 +79,8 @@ impl SkeletonWriter {
 }
 
 /// Puts an archive together again. The caller checks its digest: nothing else here says that it is the same.
-pub(super) fn assemble(skeleton: File, store: &Store, out: &mut dyn Write) -> io::Result<()> {
-    let mut file = BufReader::new(skeleton);
+pub(super) fn assemble(skeleton: impl BufRead, store: &Store, mut out: impl Write) -> io::Result<()> {
+    let mut file = skeleton;
     let mut magic = [0; MAGIC.len()];
     file.read_exact(&mut magic)?;
     if magic != *MAGIC {
@@ -104,7 +104,7 @@ pub(super) fn assemble(skeleton: File, store: &Store, out: &mut dyn Write) -> io
                 let id = BlobId::from_bytes(array(&mut records)?);
                 let size = u64::from_le_bytes(array(&mut records)?);
                 let mut blob = store.open_blob(&id).map_err(io::Error::other)?;
-                if io::copy(&mut blob, out)? != size {
+                if io::copy(&mut blob, &mut out)? != size {
                     return Err(damaged("a file has another size than its blob"));
                 }
             }

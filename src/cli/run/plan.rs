@@ -8,6 +8,7 @@ use treebox::{Command, Feature, Reuse, Stdin, Target};
 use super::args::{Args, FeatureChoice, NetworkChoice, ReuseChoice, Shared};
 use super::{stdin, terminal};
 use crate::cli::exit::Failure;
+use crate::cli::host;
 
 /// Where the step starts, what moves, and the command. Reads standard input if the command gets a file.
 pub(super) fn resolve(args: Args) -> Result<(Target, Command), Failure> {
@@ -42,7 +43,7 @@ fn command(args: &Args) -> Result<Command, Failure> {
 pub(in crate::cli) fn in_terminal(command: Command) -> Result<Command, Failure> {
     let command = command.terminal(terminal::size());
     // Before what `-e` says, which wins.
-    let kind = host_variable("TERM")?.filter(|kind| !kind.is_empty());
+    let kind = host::variable("TERM")?.filter(|kind| !kind.is_empty());
     Ok(match kind {
         Some(kind) if !command.sets("TERM") => command.env("TERM", kind),
         _ => command,
@@ -62,7 +63,7 @@ pub(in crate::cli) fn shared(args: &Shared, mut command: Command) -> Result<Comm
         // As in podman: a variable that the host does not have is not set inside.
         let value = match value {
             Some(value) => Some(value.clone()),
-            None => host_variable(key)?,
+            None => host::variable(key)?,
         };
         if let Some(value) = value {
             command = command.env(key, value);
@@ -95,7 +96,7 @@ pub(in crate::cli) fn shared(args: &Shared, mut command: Command) -> Result<Comm
     if let Some(bytes) = args.disk {
         command = command.disk(bytes);
     }
-    if let Some(epoch) = args.epoch.map_or_else(source_date_epoch, |epoch| Ok(Some(epoch)))? {
+    if let Some(epoch) = args.epoch.map_or_else(host::source_date_epoch, |epoch| Ok(Some(epoch)))? {
         command = command.epoch(epoch);
     }
     for feature in &args.allow {
@@ -120,21 +121,4 @@ pub(in crate::cli) fn shared(args: &Shared, mut command: Command) -> Result<Comm
         .read_only(args.read_only)
         .keep_env(args.keep_env)
         .keep_workdir(args.keep_workdir))
-}
-
-fn host_variable(key: &str) -> Result<Option<String>, Failure> {
-    let Some(value) = std::env::var_os(key) else { return Ok(None) };
-    let text = value.into_string();
-    text.map(Some).map_err(|_| Failure::refused(format!("the host's variable {key} is not UTF-8")))
-}
-
-/// The time that reproducible builds agree on; see <https://reproducible-builds.org/specs/source-date-epoch/>.
-fn source_date_epoch() -> Result<Option<i64>, Failure> {
-    match host_variable("SOURCE_DATE_EPOCH")? {
-        None => Ok(None),
-        Some(text) if text.is_empty() => Ok(None),
-        Some(text) => text.parse().map(Some).map_err(|_| {
-            Failure::refused(format!("SOURCE_DATE_EPOCH is `{text}`, which is no number of seconds"))
-        }),
-    }
 }

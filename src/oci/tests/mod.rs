@@ -1,6 +1,7 @@
 //! Whole imports of archives and layouts made by code.
 
 mod archives;
+mod building;
 mod entries;
 mod layering;
 mod layouts;

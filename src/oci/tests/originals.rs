@@ -67,7 +67,7 @@ fn an_uncompressed_layer_is_put_together_again_bit_by_bit() {
     let kept = std::fs::File::open(originals.path(&facts.digest).with_extension("skeleton")).unwrap();
     assert!(kept.metadata().unwrap().len() < 2000, "the files' bytes are in it");
     let mut again = Vec::new();
-    assemble(kept, &place.store, &mut again).unwrap();
+    assemble(std::io::BufReader::new(kept), &place.store, &mut again).unwrap();
     assert!(again == odd);
 }
 

@@ -9,7 +9,7 @@ use super::super::testing::{Place, TarMaker, gzip};
 use super::super::{ImportError, LayerError, Limits, TarWritten, read_tar, write_tar};
 use crate::object::{Draft, Entry, Meta, NewNode, Node, PlacingError, Timestamp, TreeId, TreePath, Xattrs};
 
-fn path(text: impl AsRef<[u8]>) -> TreePath {
+pub(super) fn path(text: impl AsRef<[u8]>) -> TreePath {
     TreePath::parse(text.as_ref()).unwrap()
 }
 
@@ -18,7 +18,7 @@ fn root_meta() -> Meta {
 }
 
 /// Makes a tree, starting from one or from nothing.
-fn edited(
+pub(super) fn edited(
     place: &Place,
     base: Option<TreeId>,
     edit: impl FnOnce(&mut Draft<'_>, &mut crate::store::Batch<'_>),
@@ -37,7 +37,7 @@ fn edited(
 fn written(place: &Place, root: &TreeId, at: &str) -> (Vec<u8>, TarWritten) {
     let mut out = Vec::new();
     let root = place.store.root(root).unwrap();
-    let written = write_tar(&place.store, &root, &path(at), &mut out).unwrap();
+    let written = write_tar(&place.store, &root, &path(at), None, &mut out).unwrap();
     (out, written)
 }
 
@@ -63,7 +63,7 @@ fn text(place: &Place, root: TreeId, at: &str) -> String {
 }
 
 /// A tree with one of everything that is awkward in a tar stream.
-fn awkward(place: &Place) -> TreeId {
+pub(super) fn awkward(place: &Place) -> TreeId {
     edited(place, None, |draft, batch| {
         let mut xattrs = Xattrs::none();
         for (name, value) in [
@@ -244,7 +244,7 @@ fn a_damaged_file_leaves_a_stream_without_an_end() {
     });
     let mut out = Vec::new();
     let root = place.store.root(&tree).unwrap();
-    write_tar(&place.store, &root, &TreePath::root(), &mut out).unwrap_err();
+    write_tar(&place.store, &root, &TreePath::root(), None, &mut out).unwrap_err();
     assert_eq!(out.len(), 1024, "two headers and no end");
 }
 

@@ -216,7 +216,7 @@ fn tls_needs_a_certificate_that_is_trusted_or_to_be_told_that_it_does_not() {
     env.ok(&["pull", "--cert-dir", certificates, &tool]);
     env.ok(&["pull", PLAIN, "--name", "unchecked", &tool]);
     let mut command = env.command(&["pull", "--name", "by-variable", &tool]);
-    let bundle = server.certificates().join("own.crt");
+    let bundle = server.certificates().join("ca.crt");
     assert!(command.env("SSL_CERT_FILE", &bundle).output().unwrap().status.success());
     // Where podman users keep them.
     let place = format!(".config/containers/certs.d/{}/ca.crt", server.host());

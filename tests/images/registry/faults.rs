@@ -206,5 +206,9 @@ fn what_was_damaged_here_is_fetched_again() {
     // Layers are looked at while they are unpacked, so the next pull has to bring that one.
     refused(&env, &["pull", PLAIN, &fake.tool()], &["is damaged", "get the image again"]);
     env.ok(&["pull", PLAIN, &fake.tool()]);
-    assert_eq!(fake.asked().len(), 3 + 2, "two documents and the other layer, then the manifest and the layer");
+    assert_eq!(
+        fake.asked().len(),
+        3 + 2,
+        "two documents and the other layer, then the manifest and the layer"
+    );
 }

@@ -36,19 +36,18 @@ fn what_skopeo_and_umoci_push_is_pulled_in_either_format_and_every_compression()
     run(tool("umoci", &env).args(["new", "--image", "made:one"]));
     env.file("tree/hello", "from umoci\n");
     run(tool("umoci", &env).args(["insert", "--rootless", "--image", "made:one", "tree", "/opt"]));
-    let skopeo = |args: &[&str]| run(tool("skopeo", &env).args(["copy", "-q", "--insecure-policy"]).args(args));
+    let skopeo =
+        |args: &[&str]| run(tool("skopeo", &env).args(["copy", "-q", "--insecure-policy"]).args(args));
     skopeo(&["--dest-decompress", "oci:made:one", "dir:plain"]);
-    for (format, compression, ending) in [
-        ("oci", "gzip", "tar+gzip"),
-        ("oci", "zstd", "tar+zstd"),
-        ("oci", "zstd:chunked", "tar+zstd"),
-        ("v2s2", "gzip", "diff.tar.gzip"),
-    ] {
+    for (format, compression, ending) in
+        [("oci", "gzip", "tar+gzip"), ("oci", "zstd", "tar+zstd"), ("v2s2", "gzip", "diff.tar.gzip")]
+    {
         // One each: skopeo takes layers that a registry has in another compression.
         let server = Server::open();
-        let name = server.image(&format!("peers/{format}:{}", compression.replace(':', "-")));
+        let name = server.image(&format!("peers/{format}:{compression}"));
         let to = format!("docker://{name}");
-        let compressed = ["--dest-tls-verify=false", "--format", format, "--dest-compress-format", compression];
+        let compressed =
+            ["--dest-tls-verify=false", "--format", format, "--dest-compress-format", compression];
         skopeo(&[&compressed[..], &["dir:plain", &to]].concat());
         let raw = run(tool("skopeo", &env).args(["inspect", "--raw", "--tls-verify=false", &to]));
         assert!(raw.contains(&format!("{ending}\"")), "{compression}: {raw}");

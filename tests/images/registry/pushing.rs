@@ -85,3 +85,32 @@ fn an_upload_that_fails_is_made_again_and_a_refusal_is_told() {
     });
     refused(&env, &["push", PLAIN, "made", &fake.tool()], &["refuses blob", "read only"]);
 }
+
+#[test]
+fn a_changed_state_is_pushed_above_the_layers_it_grew_from() {
+    let mut server = Server::open();
+    let env = TestEnv::empty();
+    TestImage::of_size(1_000_000).write_layout(&env.path("layout"));
+    env.ok(&["import", "oci:layout", "--name", "made"]);
+    let base = server.image("base/tool");
+    env.ok(&["push", PLAIN, "made", &base]);
+    env.ok(&["pull", PLAIN, &base]);
+    env.ok(&["switch", "-c", "main", &format!("{base}:latest")]);
+    let note = env.file("note", "changed\n");
+    env.ok(&["cp", note.to_str().unwrap(), "main:/etc/note"]);
+    server.requests();
+    let derived = server.image("derived/tool:2");
+    let sent = env.json(&["push", PLAIN, "--layers", "main", &derived]);
+    assert_eq!(
+        (&sent["mounted"], &sent["sent"]),
+        (&2.into(), &2.into()),
+        "the layers, then a config and a layer: {sent}"
+    );
+    let pulled = TestEnv::empty();
+    let state = pulled.ok(&["pull", PLAIN, "-q", &derived]);
+    assert_eq!(pulled.ok(&["cat", &format!("{}:/etc/note", state.trim())]), "changed\n");
+    assert_eq!(pulled.ok(&["cat", &format!("{}:/etc/hello", state.trim())]), "hello\n");
+    // One layer for all of it, the same bytes from anywhere.
+    let squashed = env.ok(&["push", PLAIN, "-q", "--squash", "main", &derived]);
+    assert_eq!(pulled.ok(&["push", PLAIN, "-q", "--squash", state.trim(), &derived]).len(), squashed.len());
+}

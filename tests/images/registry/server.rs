@@ -71,8 +71,7 @@ impl Server {
         );
         if setup.tls {
             certificate(dir.path());
-            config +=
-                &format!("  tls:\n    certificate: {}\n    key: {}\n", at("certs/own.crt"), at("own.key"));
+            config += &format!("  tls:\n    certificate: {}\n    key: {}\n", at("own.crt"), at("own.key"));
         }
         if let Some((user, password)) = setup.user {
             let made = run(Command::new(program("htpasswd", "apache2-utils")).args(["-Bbn", user, password]));
@@ -134,13 +133,18 @@ impl Drop for Server {
     }
 }
 
-/// A certificate for 127.0.0.1 that vouches for itself.
+/// An authority of its own, and a certificate for 127.0.0.1 that it vouches for.
 fn certificate(dir: &Path) {
     std::fs::create_dir(dir.join("certs")).unwrap();
-    let mut command = Command::new(program("openssl", "openssl"));
-    command.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]);
-    command.args(["-days", "2", "-subj", "/CN=treebox test"]);
-    command.args(["-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"]);
-    command.arg("-keyout").arg(dir.join("own.key")).arg("-out").arg(dir.join("certs/own.crt"));
-    run(&mut command);
+    let openssl = |args: &str| {
+        let mut command = Command::new(program("openssl", "openssl"));
+        run(command.current_dir(dir).args(args.split(' ')));
+    };
+    let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
+    openssl(&format!("req -x509 {key} -days 2 -subj /CN=authority -keyout ca.key -out certs/ca.crt"));
+    openssl(&format!("req -new {key} -subj /CN=registry -keyout own.key -out own.csr"));
+    std::fs::write(dir.join("names"), "subjectAltName=IP:127.0.0.1,DNS:localhost\n").unwrap();
+    openssl(
+        "x509 -req -in own.csr -CA certs/ca.crt -CAkey ca.key -CAcreateserial -days 2 -extfile names -out own.crt",
+    );
 }
