@@ -54,7 +54,10 @@ pub enum Transfer {
 
 /// Who hears of transfers; nobody by default. Calls come from several threads.
 #[derive(Clone, Default)]
-pub struct Listener(Option<Arc<dyn Fn(&Transfer) + Send + Sync>>);
+pub struct Listener(Option<Arc<Hear>>);
+
+/// Takes an event.
+type Hear = dyn Fn(&Transfer) + Send + Sync;
 
 impl Listener {
     /// Tells this function.

@@ -67,7 +67,8 @@ pub(super) fn for_pull(
     let registries = registries(options)?;
     let mut places = Vec::new();
     for mirror in &options.mirrors {
-        let place = format!("{}/{}", mirror.trim_end_matches('/'), reference.repository());
+        let mirror = mirror.strip_prefix("https://").unwrap_or(mirror).trim_end_matches('/');
+        let place = format!("{mirror}/{}", reference.repository());
         places.push(endpoint(&place, false, true));
     }
     let name = format!("{}/{}", reference.registry(), reference.repository());
