@@ -164,10 +164,7 @@ impl Core {
                     write_layout(built, dir, Some(tag))
                 })
             }
-            ExportTarget::Tar { file } => {
-                Ok(write_file(file, |out| Ok(self.export_tar(state, options, out)))??)
-            }
-            _ => Ok(write_file(target.path(), |out| Ok(self.export_stream(state, target, options, out)))??),
+            _ => write_file(target.path(), |out| self.export_stream(state, target, options, out)),
         }
     }
 

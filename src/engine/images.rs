@@ -98,7 +98,11 @@ impl Core {
                 let taken =
                     oci::import(image, &mut batch, &self.store, &originals, self.index.as_ref(), &options)?;
                 let mut taken = Taken::from(taken);
-                taken.name = taken.name.or_else(|| file_name(image.path()));
+                taken.name = match (taken.name, file_name(image.path())) {
+                    // In a layout a name is often a tag alone, and the layout is called as the image is.
+                    (Some(tag), Some(file)) if is_tag(image, &tag) => Some(format!("{file}:{tag}")),
+                    (hint, file) => hint.or(file),
+                };
                 taken
             }
             ImportSource::Directory(dir) => {
@@ -238,6 +242,12 @@ impl ImportSource {
             Self::Host(programs) => format!("host:{}", programs.join(",")),
         }
     }
+}
+
+/// Whether what a layout calls an image is a tag and no name.
+fn is_tag(source: &ImageSource, hint: &str) -> bool {
+    let layout = matches!(source, ImageSource::OciLayout { .. } | ImageSource::OciArchive { .. });
+    layout && !hint.contains(['/', ':', '@'])
 }
 
 /// A name taken from a file, with what image names cannot hold replaced.

@@ -119,7 +119,7 @@ impl<W: Write> LayerWriter<'_, W> {
         let common = entered.iter().zip(names).take_while(|(have, want)| have == want).count();
         entered.truncate(common);
         for name in &names[common..] {
-            let path = TreePath::from([&entered[..], &[name.clone()]].concat());
+            let path = TreePath::from([&entered[..], std::slice::from_ref(name)].concat());
             match entry_at(self.store, self.new, &path)? {
                 Some(entry) if is_directory(&entry) => self.one(&path, &entry)?,
                 // What was below something that is no directory any more is gone with it.

@@ -82,16 +82,16 @@ pub fn write_layout(built: &Built, dir: &Path, tag: Option<&str>) -> Result<u64,
         replace(&path, |file| part.write_to(file))?;
         written += part.size;
     }
-    replace(&dir.join("oci-layout"), |file| Ok(file.write_all(LAYOUT)?))?;
-    replace(&index_path, |file| Ok(file.write_all(&index)?))?;
+    replace(&dir.join("oci-layout"), |file| Ok::<_, OutputError>(file.write_all(LAYOUT)?))?;
+    replace(&index_path, |file| Ok::<_, OutputError>(file.write_all(&index)?))?;
     Ok(written)
 }
 
 /// Writes a file as a whole: under its name it is complete. Something else than a file, a pipe for one, is written to as it is.
-pub fn write_file<T>(
+pub fn write_file<T, E: From<DiskError>>(
     path: &Path,
-    write: impl FnOnce(&mut File) -> Result<T, OutputError>,
-) -> Result<T, OutputError> {
+    write: impl FnOnce(&mut File) -> Result<T, E>,
+) -> Result<T, E> {
     let other = fs::metadata(path).is_ok_and(|meta| !meta.is_file());
     if other {
         let opened = fs::OpenOptions::new().write(true).open(path);
@@ -101,10 +101,10 @@ pub fn write_file<T>(
     replace(path, write)
 }
 
-fn replace<T>(
+fn replace<T, E: From<DiskError>>(
     path: &Path,
-    write: impl FnOnce(&mut File) -> Result<T, OutputError>,
-) -> Result<T, OutputError> {
+    write: impl FnOnce(&mut File) -> Result<T, E>,
+) -> Result<T, E> {
     let mut name = std::ffi::OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
     name.push(format!(".{}.tmp", std::process::id()));

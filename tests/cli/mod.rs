@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod copying;
+mod export;
 mod history;
 mod limits;
 mod memory;
