@@ -35,13 +35,15 @@ impl Access {
     /// The options of the library, and the bars, which go when they are dropped.
     pub(super) fn options(&self, out: &Output) -> Result<(RegistryOptions, Progress), Failure> {
         let progress = Progress::new(out);
-        let mut options = RegistryOptions::default();
-        options.credentials = self.creds.as_deref().map(credentials).transpose()?;
-        options.auth_files = self.authfile.clone().map(|path| vec![path]);
-        options.tls_verify = self.tls_verify;
-        options.cert_dirs = self.cert_dir.clone().into_iter().collect();
-        options.jobs = usize::from(self.jobs);
-        options.listener = progress.listener();
+        let options = RegistryOptions {
+            credentials: self.creds.as_deref().map(credentials).transpose()?,
+            auth_files: self.authfile.clone().map(|path| vec![path]),
+            tls_verify: self.tls_verify,
+            cert_dirs: self.cert_dir.clone().into_iter().collect(),
+            jobs: usize::from(self.jobs),
+            listener: progress.listener(),
+            ..RegistryOptions::default()
+        };
         Ok((options, progress))
     }
 }
