@@ -25,6 +25,9 @@ pub(super) struct Choice {
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     platform: Option<Platform>,
     /// Change what an image may demand of this machine, such as total_bytes=2G
+    ///
+    /// There are: entries, layers, path_bytes, header_bytes, xattr_bytes, sparse_regions, file_bytes, total_bytes, metadata_bytes (kept in
+    /// memory), expansion_ratio (looked at beyond ratio_free_bytes), index_depth, index_manifests, manifest_bytes, zstd_window_log.
     #[arg(long = "limit", value_name = "NAME=NUMBER", value_parser = values::limit)]
     limits: Vec<(String, u64)>,
 }

@@ -75,6 +75,9 @@ pub enum Error {
     /// What was asked for is not supported.
     #[error("{0}")]
     Unsupported(String),
+    /// The command is a program for another machine.
+    #[error("{0}")]
+    Foreign(String),
     /// A run wrote more than it might.
     #[error(
         "the command wrote {written_bytes} bytes and its limit is {limit_bytes}: it was stopped, and nothing of it is kept"
@@ -187,6 +190,7 @@ impl Error {
             Self::Conflict(_) => ErrorKind::Conflict,
             Self::Invalid(_) => ErrorKind::InvalidInput,
             Self::Unsupported(_) => ErrorKind::Unsupported,
+            Self::Foreign(_) => ErrorKind::CommandNotExecutable,
             Self::OverDisk { .. } => ErrorKind::OverLimit,
             Self::Lookup(LookupError::Source(_)) | Self::Source(_) => ErrorKind::Damaged,
             Self::Lookup(_) => ErrorKind::NotFound,

@@ -84,6 +84,7 @@ impl Core {
                 Ok((Execution { child, ground }, stdin))
             }
             Err(error) => {
+                let error = self.explained(error, &ground.resolved);
                 ground.abandon();
                 Err(error)
             }

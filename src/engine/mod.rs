@@ -16,6 +16,7 @@ mod error;
 mod execute;
 mod export;
 mod face;
+mod foreign;
 mod image_record;
 mod images;
 mod layers;

@@ -200,7 +200,8 @@ impl Live {
         let mut plan = plan.clone();
         resolved.payload(&mut plan);
         let launch = |plan, streams| sandbox.run(plan, streams);
-        let started = Child::start(&command, plan, ground.scratch(), sink, Complete::WithTheCommand, launch)?;
+        let started = Child::start(&command, plan, ground.scratch(), sink, Complete::WithTheCommand, launch)
+            .map_err(|error| self.parent.core.explained(error, &resolved))?;
         log.add(&command.program, started.0.end());
         Ok(started)
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::command::{Command, Stdin};
 use super::core::{Core, mapped_ids};
 use super::error::{Error, Result};
+use super::foreign::check_system;
 use super::mounts::ResolvedMount;
 use super::state::State;
 use crate::object::{
@@ -41,7 +42,7 @@ impl Core {
     /// Resolves a command; injected files are read and put into the store.
     pub(super) fn resolve_command(&self, parent: &State, command: &Command) -> Result<Resolved> {
         let config = &parent.value.config;
-        check_platform(config)?;
+        check_system(config)?;
         let user = self.user(parent.value.root, command.user.as_deref().unwrap_or(&config.user))?;
         let mut env: BTreeMap<String, String> = BTreeMap::new();
         env.insert("PATH".into(), DEFAULT_PATH.into());
@@ -270,18 +271,4 @@ fn absolute_inside(base: &str, path: &str) -> String {
     } else {
         format!("{}/{path}", base.trim_end_matches('/'))
     }
-}
-
-fn check_platform(config: &Config) -> Result<()> {
-    let host = crate::object::Platform::host();
-    let wanted = &config.platform;
-    let runs = wanted.os == host.os
-        && (wanted.architecture == host.architecture
-            || (host.architecture == "amd64" && wanted.architecture == "386"));
-    if runs {
-        return Ok(());
-    }
-    Err(Error::Unsupported(format!(
-        "the state is for {wanted} and this machine is {host}: its programs cannot run here"
-    )))
 }

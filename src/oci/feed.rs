@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender};
 use super::decompress::{Decoder, Format};
 use super::digest::{Algorithm, Digest, Hasher};
 use super::error::LayerError;
-use super::limits::{Limits, within};
+use super::limits::{Limits, within, within_ratio};
 use super::section::{Copy, Section};
 use super::stream::{Counted, Stream};
 use super::tarball::Input;
@@ -196,11 +196,9 @@ impl Pump<'_> {
             expanded += filled as u64;
             *self.total += filled as u64;
             within("total_bytes", limits.total_bytes, *self.total, || "the size of all layers".into())?;
-            if expanded > limits.ratio_free_bytes && format != Format::Plain {
-                let ratio = expanded / decoder.input().map_or(0, Counted::taken).max(1);
-                within("expansion_ratio", limits.expansion_ratio, ratio, || {
-                    "how far the layer expands".into()
-                })?;
+            if format != Format::Plain {
+                let taken = decoder.input().map_or(0, Counted::taken);
+                within_ratio(limits, expanded, taken, || "how far the layer expands".into())?;
             }
             if let Some(hasher) = &mut self.hasher {
                 hasher.update(&chunk);

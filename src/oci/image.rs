@@ -1,7 +1,7 @@
 //! From a source to the list of its layers: indexes, manifests and configs read and checked, layers not yet.
 
 use std::fs::File;
-use std::io::{BufReader, Read, Write};
+use std::io::{BufRead, Read, Write};
 use std::path::Path;
 
 use oci_spec::image::{ImageConfiguration, ImageManifest};
@@ -14,7 +14,7 @@ use super::document::{self, Descriptor, Document, MediaType, Role, artifact_type
 use super::error::{ImportError, LayerError};
 use super::feed::{Keep, LayerInput};
 use super::import::ImportOptions;
-use super::limits::{Limits, within};
+use super::limits::{Limits, within, within_ratio};
 use super::section::Section;
 use super::select::{self, Chosen, full_name, unsupported};
 use super::source::{ImageSource, Reading};
@@ -88,7 +88,11 @@ pub(super) fn open(
     }
 }
 
-fn open_oci(parts: &Parts, reference: Option<&str>, options: &ImportOptions) -> Result<Image, ImportError> {
+pub(super) fn open_oci(
+    parts: &Parts,
+    reference: Option<&str>,
+    options: &ImportOptions,
+) -> Result<Image, ImportError> {
     let limits = &options.limits;
     if !parts.has("index.json") {
         let path = parts.path().to_owned();
@@ -185,7 +189,11 @@ fn oci_layer(parts: &Parts, layer: &Descriptor, diff_id: Digest) -> Result<Layer
     parts.layer(digest, layer.size(), layer.media_type().to_string(), diff_id)
 }
 
-fn open_docker(parts: &Parts, wanted: Option<&str>, options: &ImportOptions) -> Result<Image, ImportError> {
+pub(super) fn open_docker(
+    parts: &Parts,
+    wanted: Option<&str>,
+    options: &ImportOptions,
+) -> Result<Image, ImportError> {
     let limits = &options.limits;
     let path = parts.path().to_owned();
     if !parts.has("manifest.json") {
@@ -311,8 +319,8 @@ fn archive(file: &Path, scratch: &Path, limits: &Limits) -> Result<Parts, Import
 
 fn unpack_archive(section: &Section, plain: &Path, limits: &Limits) -> Result<(), LayerError> {
     let mut output = create_new(plain).map_err(|error| LayerError::Store(error.into()))?;
-    let mut input = BufReader::with_capacity(1 << 17, section.reader());
-    let format = Format::sniff(std::io::BufRead::fill_buf(&mut input)?);
+    let mut input = section.reader();
+    let format = Format::sniff(input.fill_buf()?);
     let mut reading = Reading(Decoder::new(format, input, limits)?);
     let mut buffer = vec![0; 1 << 17];
     let mut total = 0u64;
@@ -323,6 +331,10 @@ fn unpack_archive(section: &Section, plain: &Path, limits: &Limits) -> Result<()
         }
         total += count as u64;
         within("total_bytes", limits.total_bytes, total, || "the size of the archive".into())?;
+        if format != Format::Plain {
+            let taken = reading.0.input().map_or(0, |input| input.taken());
+            within_ratio(limits, total, taken, || "how far the archive expands".into())?;
+        }
         let written = output.write_all(&buffer[..count]);
         written.map_err(|error| LayerError::Store(DiskError::new("write to", plain, error).into()))?;
     }

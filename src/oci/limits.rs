@@ -164,6 +164,19 @@ pub(super) fn within(
     if found <= limit { Ok(()) } else { Err(LimitError { what: what(), name, limit, found }) }
 }
 
+/// Fails when a compressed stream of which `taken` bytes were read has become too large for that.
+pub(super) fn within_ratio(
+    limits: &Limits,
+    expanded: u64,
+    taken: u64,
+    what: impl FnOnce() -> String,
+) -> Result<(), LimitError> {
+    if expanded <= limits.ratio_free_bytes {
+        return Ok(());
+    }
+    within("expansion_ratio", limits.expansion_ratio, expanded / taken.max(1), what)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -26,6 +26,9 @@ mod entry;
 mod error;
 mod export;
 mod feed;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod header;
 mod image;
 mod import;

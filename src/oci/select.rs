@@ -1,5 +1,6 @@
 //! Which image of an index is meant: by name, then by platform.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use super::blobs::{DocumentKind, Parts};
@@ -105,10 +106,10 @@ impl Search<'_> {
             self.found.iter().map(|chosen| shown(chosen.descriptor.platform().as_ref())).collect();
         let ranked = self.found.into_iter().filter_map(|chosen| {
             let rank = rank(chosen.descriptor.platform().as_ref(), target);
-            Some((rank.or(only.then_some(u8::MAX))?, chosen))
+            Some((rank.or(only.then_some((u8::MAX, Reverse(String::new()))))?, chosen))
         });
         // Of equal ones the first counts, as the image specification says.
-        match ranked.min_by_key(|(rank, _)| *rank) {
+        match ranked.min_by(|(one, _), (other, _)| one.cmp(other)) {
             Some((_, chosen)) => Ok(chosen),
             None => match (platforms.is_empty(), self.skipped.first()) {
                 (true, Some(skipped)) => {
@@ -191,9 +192,13 @@ fn is_no_image(descriptor: &Descriptor) -> bool {
         || descriptor.platform().as_ref().is_some_and(unknown)
 }
 
-/// How well a platform fits, 0 the best; `None` when it does not.
-fn rank(platform: Option<&PlatformSpec>, wanted: &Platform) -> Option<u8> {
-    let Some(platform) = platform else { return Some(4) };
+/// How well a platform fits, the lowest the best; of older variants the newest.
+type Rank = (u8, Reverse<String>);
+
+/// How well a platform fits; `None` when it does not.
+fn rank(platform: Option<&PlatformSpec>, wanted: &Platform) -> Option<Rank> {
+    let ranked = |rank| Some((rank, Reverse(String::new())));
+    let Some(platform) = platform else { return ranked(4) };
     let Platform { os, architecture, variant } = platform_of(platform);
     if os != wanted.os || architecture != wanted.architecture {
         return None;
@@ -201,15 +206,17 @@ fn rank(platform: Option<&PlatformSpec>, wanted: &Platform) -> Option<u8> {
     let plain = |variant: &str| match (architecture.as_str(), variant) {
         // What every such processor can do has two spellings.
         ("arm64", "v8") | ("amd64", "v1") => String::new(),
+        // Without a word containerd and Docker mean this one.
+        ("arm", "") => "v7".to_owned(),
         _ => variant.to_owned(),
     };
     let (have, want) = (plain(&variant), plain(&wanted.variant));
     match (have == want, have.is_empty(), want.is_empty()) {
-        (true, ..) => Some(0),
-        (false, true, _) => Some(1),
-        (false, false, true) => Some(2),
+        (true, ..) => ranked(0),
+        (false, true, _) => ranked(1),
+        (false, false, true) => ranked(2),
         // An older variant runs on a newer processor: v6 on v7.
-        (false, false, false) => (have < want).then_some(3),
+        (false, false, false) => (have < want).then_some((3, Reverse(have))),
     }
 }
 

@@ -102,7 +102,7 @@ impl ImageSource {
     }
 }
 
-enum Found {
+pub(super) enum Found {
     Docker,
     Oci,
     Root,
@@ -123,7 +123,7 @@ fn look_into(path: &Path) -> Result<Found, LayerError> {
     search(Tar::new(Decoded(BufReader::with_capacity(1 << 16, Reading(decoder))), &limits))
 }
 
-fn search<R: Input>(mut tar: Tar<'_, R>) -> Result<Found, LayerError> {
+pub(super) fn search<R: Input>(mut tar: Tar<'_, R>) -> Result<Found, LayerError> {
     let mut found = Found::Root;
     while let Some(entry) = tar.next()? {
         within("total_bytes", Limits::TOTAL_BYTES, tar.offset(), || "the size of the archive".into())?;

@@ -181,7 +181,7 @@ mod tests {
         };
         let plain = r#"Bearer realm="https://a.example/t",service="r",scope="repository:x:pull""#;
         assert_eq!(read(&[plain]), bearer(Some("r")));
-        assert_eq!(read(&[r#"bearer  Service=r, Realm="https://a.example/t""#]), bearer(Some("r")));
+        assert_eq!(read(&[r#"bearer Service=r, Realm="https://a.example/t""#]), bearer(Some("r")));
         assert_eq!(read(&[r#"Bearer realm="https://a.example/t""#]), bearer(None));
         let both = read(&[r#"Basic realm="x""#, plain]);
         assert!(both.basic && both.bearer.is_some());

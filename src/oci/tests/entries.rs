@@ -256,9 +256,12 @@ fn a_hard_link_with_a_size_is_read_with_and_without_its_body() {
 
 #[test]
 fn an_old_file_whose_name_ends_with_a_slash_is_a_directory() {
-    let files =
-        Place::new().tar(&tar().add(TarMaker::header(b'\0', b"d/"), b"").file("d/x", "").end()).unwrap();
-    assert_eq!(files.get("d").node.kind(), Kind::Directory);
+    let mut old = TarMaker::header(b'0', b"d/");
+    // The type of before ustar; with the newer one Go's reader, and so every engine, takes it for a file.
+    old.as_mut_bytes()[156] = 0;
+    let new = TarMaker::header(b'0', b"e/");
+    let files = Place::new().tar(&tar().add(old, b"").add(new, b"").end()).unwrap();
+    assert_eq!((files.get("d").node.kind(), files.get("e").node.kind()), (Kind::Directory, Kind::File));
 }
 
 fn holes() -> Vec<u8> {

@@ -3,6 +3,7 @@
 mod archives;
 mod building;
 mod entries;
+mod fuzz;
 mod layering;
 mod layouts;
 mod limits;
