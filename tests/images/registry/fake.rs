@@ -205,8 +205,10 @@ fn write(mut stream: &TcpStream, request: &Request, reply: &Reply) -> std::io::R
     }
     let end = reply.cut.unwrap_or(reply.body.len()).min(reply.body.len());
     stream.write_all(&reply.body[..end])?;
-    while reply.endless {
+    if !reply.endless {
+        return Ok(());
+    }
+    loop {
         stream.write_all(&[b'x'; 65536])?;
     }
-    Ok(())
 }
