@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde::Serialize;
+use treebox::blocking::Engine;
 use treebox::{Compression, ExportOptions, ExportTarget, Layering};
 
 use super::exit::{Exit, Failure};
@@ -11,13 +12,13 @@ use super::{Context, host, import, text};
 /// Write a state as an image or archive for other tools; the same state gives the same bytes anywhere
 ///
 /// An image that nobody changed goes out with the digests it came in with. Prints the digest of the manifest, or of the config for a
-/// docker-archive.
+/// docker-archive. Several revisions can go into one docker-archive.
 #[derive(Debug, clap::Args)]
+#[command(override_usage = "treebox export [OPTIONS] <REV>... <DEST>")]
 pub(super) struct Args {
-    /// What to export
-    rev: String,
-    /// oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME] or tar:FILE; - as FILE is stdout
-    dest: String,
+    /// What to export, and where: oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME], tar:FILE or dir:DIR; - as FILE is stdout
+    #[arg(value_name = "REV DEST", required = true, num_args = 2..)]
+    places: Vec<String>,
     #[command(flatten)]
     shape: Shape,
 }
@@ -68,15 +69,17 @@ struct Record<'a> {
 }
 
 pub(super) fn perform(args: &Args, context: &mut Context) -> Result<Exit, Failure> {
-    let mut target = ExportTarget::parse(&args.dest)?;
+    let Some((dest, revs)) = args.places.split_last() else {
+        return Err(Failure::Usage("nothing to export: give REV and DEST".to_owned()));
+    };
+    let mut target = ExportTarget::parse(dest)?;
     let engine = context.engine()?;
-    let state = engine.resolve(&args.rev)?;
+    let states = revs.iter().map(|rev| engine.resolve(rev)).collect::<treebox::Result<Vec<_>>>()?;
+    let (Some(state), Some(rev)) = (states.first(), revs.first()) else {
+        return Err(Failure::Usage("nothing to export: give REV and DEST".to_owned()));
+    };
     if let ExportTarget::DockerArchive { name: name @ None, .. } = &mut target {
-        // An image keeps its name.
-        let images = engine.images()?;
-        *name = images.into_iter().map(|image| image.name).find(|name| {
-            *name == args.rev || name.strip_suffix(":latest").is_some_and(|short| short == args.rev)
-        });
+        *name = image_name(&engine, rev)?;
     }
     let options = args.shape.options()?;
     let out = &mut context.out;
@@ -84,12 +87,25 @@ pub(super) fn perform(args: &Args, context: &mut Context) -> Result<Exit, Failur
     if to_stdout && out.json() {
         return Err(Failure::Usage("--json and the archive cannot both go to stdout".to_owned()));
     }
-    let exported = match to_stdout {
-        true => {
-            let exported = engine.export_to(&state, &target, &options, out.writer());
+    let exported = match (revs, &target) {
+        ([_], _) if to_stdout => {
+            let exported = engine.export_to(state, &target, &options, out.writer());
             out.check(exported)?
         }
-        false => engine.export(&state, &target, &options)?,
+        ([_], _) => engine.export(state, &target, &options)?,
+        (_, ExportTarget::DockerArchive { file, .. }) if !to_stdout && dest.matches(':').count() == 1 => {
+            let named = states.iter().zip(revs).map(|(state, rev)| {
+                // What is no image is called as it was written.
+                let name = image_name(&engine, rev)?.unwrap_or_else(|| rev.clone());
+                Ok((state.clone(), Some(name)))
+            });
+            engine.export_several(&named.collect::<Result<Vec<_>, Failure>>()?, file, &options)?
+        }
+        _ => {
+            return Err(Failure::Usage(
+                "only docker-archive:FILE takes several revisions, and each keeps its own name".to_owned(),
+            ));
+        }
     };
     for note in &exported.notes {
         out.note(note);
@@ -98,7 +114,7 @@ pub(super) fn perform(args: &Args, context: &mut Context) -> Result<Exit, Failur
     if out.json() {
         out.record(&Record {
             state: state.id().to_string(),
-            dest: &args.dest,
+            dest,
             digest,
             config: exported.config.as_deref(),
             layers: exported.layers,
@@ -111,16 +127,23 @@ pub(super) fn perform(args: &Args, context: &mut Context) -> Result<Exit, Failur
     if let (Some(digest), false) = (digest, to_stdout) {
         writeln!(out, "{digest}")?;
     }
-    let what = match (exported.config.is_some(), exported.unchanged) {
+    let what = match (exported.layers > 0, exported.unchanged) {
         (true, true) => format!("{}, unchanged", text::count(exported.layers as u64, "layer", "layers")),
         (true, false) => text::count(exported.layers as u64, "layer", "layers"),
         (false, _) => "root file system".to_owned(),
     };
     out.note(format_args!(
         "{}: {what}, {}{}",
-        args.dest,
+        dest,
         text::size(exported.written_bytes),
         import::left_out(&exported.skipped, out.verbose()),
     ));
     Ok(Exit::DONE)
+}
+
+/// The image name that a revision is, when it is one.
+fn image_name(engine: &Engine, rev: &str) -> Result<Option<String>, Failure> {
+    let mut names = engine.images()?.into_iter().map(|image| image.name);
+    let is_meant = |name: &String| name == rev || name.strip_suffix(":latest") == Some(rev);
+    Ok(names.find(is_meant))
 }

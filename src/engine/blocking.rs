@@ -101,6 +101,16 @@ impl Engine {
         self.core.export(state, target, options)
     }
 
+    /// Writes several states as one docker-archive, each with the name that its image has after it is loaded.
+    pub fn export_several(
+        &self,
+        images: &[(State, Option<String>)],
+        file: &Path,
+        options: &ExportOptions,
+    ) -> Result<Exported> {
+        self.core.export_several(images, file, options)
+    }
+
     /// [`export`](Self::export) to a stream: of the target only the kind and the name count.
     pub fn export_to(
         &self,

@@ -43,23 +43,29 @@ pub enum ExportTarget {
         /// The archive.
         file: PathBuf,
     },
+    /// The files themselves.
+    Directory {
+        /// The directory, which must be new or empty.
+        dir: PathBuf,
+    },
 }
 
 impl ExportTarget {
     /// The tag where none is given.
     pub const DEFAULT_TAG: &'static str = "latest";
 
-    /// Reads `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]`, `docker-archive:FILE[:NAME]` or `tar:FILE`. The path ends at the first colon.
+    /// Reads `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]`, `docker-archive:FILE[:NAME]`, `tar:FILE` or `dir:DIR`. Of the first three the path ends at
+    /// the first colon.
     pub fn parse(text: &str) -> Result<Self> {
         let wrong = || {
             Error::invalid(format!(
                 "`{text}` names no place for an image: write oci:DIR[:TAG], oci-archive:FILE[:TAG], \
-                 docker-archive:FILE[:NAME] or tar:FILE"
+                 docker-archive:FILE[:NAME], tar:FILE or dir:DIR"
             ))
         };
         let (kind, rest) = text.split_once(':').ok_or_else(wrong)?;
         let (path, name) = match rest.split_once(':') {
-            Some((path, name)) if kind != "tar" => (path, Some(name)),
+            Some((path, name)) if !matches!(kind, "tar" | "dir") => (path, Some(name)),
             _ => (rest, None),
         };
         if path.is_empty() || name.is_some_and(str::is_empty) {
@@ -71,6 +77,7 @@ impl ExportTarget {
             "oci-archive" => Ok(Self::OciArchive { file: path.into(), tag: tag() }),
             "docker-archive" => Ok(Self::DockerArchive { file: path.into(), name: name.map(str::to_owned) }),
             "tar" => Ok(Self::Tar { file: path.into() }),
+            "dir" => Ok(Self::Directory { dir: path.into() }),
             _ => Err(wrong()),
         }
     }
@@ -78,7 +85,7 @@ impl ExportTarget {
     /// The directory or file.
     pub fn path(&self) -> &Path {
         match self {
-            Self::OciLayout { dir, .. } => dir,
+            Self::OciLayout { dir, .. } | Self::Directory { dir } => dir,
             Self::OciArchive { file, .. } | Self::DockerArchive { file, .. } | Self::Tar { file } => file,
         }
     }
@@ -164,6 +171,10 @@ impl Core {
                     write_layout(built, dir, Some(tag))
                 })
             }
+            ExportTarget::Directory { dir } => {
+                let written = self.checkout_to(state, &TreePath::root(), dir)?;
+                Ok(Exported { skipped: written.skipped, ..Exported::default() })
+            }
             _ => write_file(target.path(), |out| self.export_stream(state, target, options, out)),
         }
     }
@@ -177,8 +188,8 @@ impl Core {
         out: &mut dyn Write,
     ) -> Result<Exported> {
         match target {
-            ExportTarget::OciLayout { .. } => {
-                Err(Error::invalid("a directory cannot be written to a stream: use oci-archive:-"))
+            ExportTarget::OciLayout { .. } | ExportTarget::Directory { .. } => {
+                Err(Error::invalid("a directory cannot be written to a stream: use oci-archive:- or tar:-"))
             }
             ExportTarget::OciArchive { tag, .. } => {
                 let built =
@@ -187,15 +198,47 @@ impl Core {
                 Ok(exported(&built, written, true))
             }
             ExportTarget::DockerArchive { name, .. } => {
-                let built = self.build_image(state, &options.for_layers(Compression::None))?;
-                let mut out = Compressor::new(options.compression.unwrap_or(Compression::None), out)
-                    .map_err(OutputError::Io)?;
-                let written = write_docker_archive(&built, name.as_deref(), &mut out)?;
-                out.finish().and_then(|out| out.flush()).map_err(OutputError::Io)?;
-                Ok(exported(&built, written, false))
+                self.export_docker(&[(state.clone(), name.clone())], options, out)
             }
             ExportTarget::Tar { .. } => self.export_tar(state, options, out),
         }
+    }
+
+    /// Writes several states as one docker-archive to a file.
+    pub(super) fn export_several(
+        self: &Arc<Self>,
+        images: &[(State, Option<String>)],
+        file: &Path,
+        options: &ExportOptions,
+    ) -> Result<Exported> {
+        write_file(file, |out| self.export_docker(images, options, out))
+    }
+
+    fn export_docker(
+        self: &Arc<Self>,
+        images: &[(State, Option<String>)],
+        options: &ExportOptions,
+        out: &mut dyn Write,
+    ) -> Result<Exported> {
+        let built = images.iter().map(|(state, name)| {
+            Ok((self.build_image(state, &options.for_layers(Compression::None))?, name.as_deref()))
+        });
+        let built = built.collect::<Result<Vec<_>>>()?;
+        let compression = options.compression.unwrap_or(Compression::None);
+        let mut out = Compressor::new(compression, out).map_err(OutputError::Io)?;
+        let named: Vec<_> = built.iter().map(|(built, name)| (built, *name)).collect();
+        let written = write_docker_archive(&named, &mut out)?;
+        out.finish().and_then(|out| out.flush()).map_err(OutputError::Io)?;
+        let mut all = Exported { unchanged: true, written_bytes: written, ..Exported::default() };
+        for (built, _) in &built {
+            let one = exported(built, 0, false);
+            all.config = one.config.filter(|_| images.len() == 1);
+            all.layers += one.layers;
+            all.unchanged &= one.unchanged;
+            all.skipped.extend(one.skipped);
+            all.notes.extend(one.notes);
+        }
+        Ok(all)
     }
 
     fn export_tar(&self, state: &State, options: &ExportOptions, out: &mut dyn Write) -> Result<Exported> {

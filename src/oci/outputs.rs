@@ -3,7 +3,7 @@
 //! What is written depends on the image alone. A file appears under its name when it is complete; a layout names an image when all of it
 //! is there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -150,32 +150,36 @@ pub fn write_oci_archive(built: &Built, tag: Option<&str>, out: &mut dyn Write) 
     archive.finish()
 }
 
-/// Writes what `docker load` and `podman load` read. The layers are written without compression, as `docker save` does.
+/// Writes what `docker load` and `podman load` read: images, each with the name it has then. The layers are written without compression, as
+/// `docker save` does, and those that images share are written once.
 pub fn write_docker_archive(
-    built: &Built,
-    name: Option<&str>,
+    images: &[(&Built, Option<&str>)],
     out: &mut dyn Write,
 ) -> Result<u64, OutputError> {
     let mut archive = Archive::new(out);
-    let config = format!("{}.json", built.config.digest.hex());
-    archive.part(&config, &built.config)?;
-    let mut layers = Vec::new();
-    for layer in &built.layers {
-        let member = format!("{}.tar", layer.diff_id.hex());
-        if !layers.contains(&member) {
-            let plain = plain(built, &layer.part, &layer.diff_id)?;
-            archive.part(&member, &plain)?;
-            if let PartBytes::Made(path) = &plain.bytes
-                && !matches!(&layer.part.bytes, PartBytes::Made(own) if own == path)
-            {
-                let _ = fs::remove_file(path);
-            }
+    let mut members = HashSet::new();
+    let mut manifest = Vec::new();
+    for (built, name) in images {
+        let config = format!("{}.json", built.config.digest.hex());
+        if members.insert(config.clone()) {
+            archive.part(&config, &built.config)?;
         }
-        layers.push(member);
+        let mut layers = Vec::new();
+        for layer in &built.layers {
+            let member = format!("{}.tar", layer.diff_id.hex());
+            if members.insert(member.clone()) {
+                let plain = plain(built, &layer.part, &layer.diff_id)?;
+                archive.part(&member, &plain)?;
+                if let PartBytes::Made(path) = &plain.bytes {
+                    let _ = fs::remove_file(path);
+                }
+            }
+            layers.push(member);
+        }
+        let tags: Vec<_> = name.iter().collect();
+        manifest.push(json!({"Config": config, "RepoTags": tags, "Layers": layers}));
     }
-    let tags: Vec<_> = name.into_iter().collect();
-    let manifest = json!([{"Config": config, "RepoTags": tags, "Layers": layers}]);
-    archive.document("manifest.json", manifest.to_string().as_bytes())?;
+    archive.document("manifest.json", json!(manifest).to_string().as_bytes())?;
     archive.finish()
 }
 

@@ -83,6 +83,28 @@ fn an_image_goes_out_as_it_came_under_its_name() {
 }
 
 #[test]
+fn several_states_go_into_one_docker_archive_and_share_its_layers() {
+    let env = grown();
+    env.ok(&["tag", "before", "main~1"]);
+    env.ok(&["export", "-q", "main", "before", "host", "docker-archive:all.tar", "--layers"]);
+    for (name, rev) in [("main:latest", "main"), ("before:latest", "before"), ("host:latest", "host")] {
+        env.ok(&["import", "-q", &format!("docker-archive:all.tar:{name}"), "--name", "again"]);
+        assert_eq!(tree_of(&env, "again"), tree_of(&env, rev), "{name}");
+    }
+    env.ok(&["export", "-q", "main", "docker-archive:one.tar", "--layers"]);
+    let size = |name: &str| std::fs::metadata(env.path(name)).unwrap().len();
+    assert!(size("all.tar") < size("one.tar") + 20_000);
+    env.fails(2, &["export", "main", "before", "oci:several"]);
+}
+
+#[test]
+fn the_files_go_to_a_directory_too() {
+    let env = grown();
+    env.ok(&["export", "-q", "main", "dir:files"]);
+    assert_eq!(std::fs::read_to_string(env.path("files/made/one")).unwrap(), "one\nmore\n");
+}
+
+#[test]
 fn a_state_without_a_name_can_be_exported() {
     let env = TestEnv::new();
     let state = env.step("host", "echo x > /x");

@@ -195,7 +195,7 @@ fn a_docker_archive_comes_in_and_goes_out_with_its_image_id() {
     assert!(image.unchanged);
     assert_eq!(image.config.digest.to_string(), digest(config.as_bytes()));
     let mut archive = Vec::new();
-    write_docker_archive(&image, Some("x:1"), &mut archive).unwrap();
+    write_docker_archive(&[(&image, Some("x:1"))], &mut archive).unwrap();
     let back = Place::new();
     let file = back.file("out.tar", &archive);
     let back = back.import(&ImageSource::DockerArchive { file, name: Some("x:1".into()) });
