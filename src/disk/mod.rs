@@ -21,5 +21,5 @@ pub use file::{create_dir_all_private, create_new, exists, read_limited, rename,
 pub use lock::{FileLock, LockMode};
 pub use remove::remove_tree;
 pub use scratch::{Scratch, sweep};
-pub use sync::{Durability, SyncSet};
+pub use sync::{Durability, SyncSet, sync_file_system};
 pub use xattr::{XattrRead, read_xattrs, set_xattr};

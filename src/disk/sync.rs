@@ -22,7 +22,7 @@ pub enum Durability {
 /// Above this many files one `syncfs` is cheaper than a sync of each (measured on ext4: 0.4 ms a file).
 const MAX_SINGLE_SYNCS: usize = 24;
 
-/// Files and directories that must be on disk before the next step.
+/// Files and directories that must be on disk before the next step. All are on one file system: that of a store.
 #[derive(Debug)]
 pub struct SyncSet {
     durability: Durability,
@@ -46,7 +46,8 @@ impl SyncSet {
     }
 
     fn add(&mut self, path: &Path) {
-        if self.durability == Durability::Commit {
+        // Above that number it is the file system that is synced, and more paths would only be sorted for nothing.
+        if self.durability == Durability::Commit && self.paths.len() <= MAX_SINGLE_SYNCS {
             self.paths.insert(path.to_owned());
         }
     }
@@ -54,14 +55,20 @@ impl SyncSet {
     /// Syncs everything in the set.
     pub fn finish(self) -> Result<(), DiskError> {
         if self.paths.len() > MAX_SINGLE_SYNCS {
-            let first = self.paths.first().expect("the set is not empty");
-            let file = open(first)?;
-            return rustix::fs::syncfs(&file).context("sync the file system of", first);
+            return sync_file_system(self.paths.first().expect("the set is not empty"), self.durability);
         }
         for path in &self.paths {
             open(path)?.sync_all().context("sync", path)?;
         }
         Ok(())
+    }
+}
+
+/// Syncs the file system on which `path` is; with [`Durability::Batch`] it does not.
+pub fn sync_file_system(path: &Path, durability: Durability) -> Result<(), DiskError> {
+    match durability {
+        Durability::Commit => rustix::fs::syncfs(&open(path)?).context("sync the file system of", path),
+        Durability::Batch => Ok(()),
     }
 }
 

@@ -98,6 +98,7 @@ fn pipeline(
         for _ in 0..threads {
             scope.spawn(|| writers.work(batch));
         }
+        scope.spawn(|| writers.sync(batch));
         let _closing = Closing(&writers);
         let mut chunks = Chunks::new(messages, recycle);
         let mut unpacked = Unpacked::default();
@@ -180,7 +181,9 @@ impl Unpacking<'_, '_> {
                             LayerError::Store(DiskError::new("write to", self.batch.scratch(), error).into())
                         })
                     })?;
-                    self.batch.put_stream(writer, Some(&meta))?.0
+                    let (id, written) = self.batch.put_stream(writer, Some(&meta))?;
+                    self.writers.streamed(written);
+                    id
                 };
                 if regions.is_none() && place.wants_bytes() {
                     tar.input().kept_as(&blob, size)?;

@@ -1,5 +1,7 @@
 //! The writing half of an import: threads that put small files into the batch while the archive is read on.
 //!
+//! One thread more has the disk begin early: left alone the kernel gathers gigabytes, and the sync of the commit would wait for all of them.
+//!
 //! # Invariants
 //! - The bytes that wait are bounded, so memory does not follow the image's size.
 
@@ -14,6 +16,9 @@ const BYTES_WAITING: usize = 24 << 20;
 /// How many files may wait for a writer.
 const FILES_WAITING: usize = 4096;
 
+/// After how many written bytes the disk is set to work on them.
+const BYTES_UNSYNCED: u64 = 64 << 20;
+
 /// The queue between the parser and the writers.
 pub(super) struct Writers {
     queue: Mutex<Queue>,
@@ -21,12 +26,15 @@ pub(super) struct Writers {
     filled: Condvar,
     /// Something was done.
     drained: Condvar,
+    /// Enough was written to begin with its sync, or the end.
+    written: Condvar,
 }
 
 #[derive(Default)]
 struct Queue {
     jobs: VecDeque<(HashedBytes, Meta)>,
     bytes: usize,
+    unsynced: u64,
     closed: bool,
     failure: Option<StoreError>,
     /// Writers that wait for something to do: a notification is a system call even when nobody waits.
@@ -42,12 +50,18 @@ impl Drop for Closing<'_> {
     fn drop(&mut self) {
         self.0.lock().closed = true;
         self.0.filled.notify_all();
+        self.0.written.notify_all();
     }
 }
 
 impl Writers {
     pub(super) fn new() -> Self {
-        Self { queue: Mutex::default(), filled: Condvar::new(), drained: Condvar::new() }
+        Self {
+            queue: Mutex::default(),
+            filled: Condvar::new(),
+            drained: Condvar::new(),
+            written: Condvar::new(),
+        }
     }
 
     /// Hands a file to the writers; waits while too much waits already. Gives what went wrong with an earlier one.
@@ -77,6 +91,7 @@ impl Writers {
             let written = batch.put_hashed(&blob, Some(&meta));
             let mut queue = self.lock();
             queue.bytes -= blob.bytes().len();
+            self.count(&mut queue, blob.bytes().len() as u64);
             // Half empty before the parser goes on, so that the two do not take turns file by file.
             let room = queue.bytes <= BYTES_WAITING / 2 && queue.jobs.len() <= FILES_WAITING / 2;
             let wake = queue.blocked && (room || written.is_err());
@@ -85,10 +100,46 @@ impl Writers {
                 queue.jobs.clear();
                 queue.closed = true;
                 self.filled.notify_all();
+                self.written.notify_all();
             }
             drop(queue);
             if wake {
                 self.drained.notify_one();
+            }
+        }
+    }
+
+    /// Says that the parser wrote bytes itself.
+    pub(super) fn streamed(&self, bytes: u64) {
+        self.count(&mut self.lock(), bytes);
+    }
+
+    fn count(&self, queue: &mut Queue, bytes: u64) {
+        let before = queue.unsynced;
+        queue.unsynced += bytes;
+        if before < BYTES_UNSYNCED && queue.unsynced >= BYTES_UNSYNCED {
+            self.written.notify_one();
+        }
+    }
+
+    /// Syncs what was written while more is being written, until the queue is closed. The rest is left to the commit.
+    pub(super) fn sync(&self, batch: &Batch<'_>) {
+        let mut queue = self.lock();
+        loop {
+            while !queue.closed && queue.unsynced < BYTES_UNSYNCED {
+                queue = self.written.wait(queue).expect("no holder panics");
+            }
+            if queue.closed {
+                return;
+            }
+            queue.unsynced = 0;
+            drop(queue);
+            let synced = batch.sync_early();
+            queue = self.lock();
+            // The kernel tells of a failure once: the commit's own sync would not hear of it.
+            if let Err(error) = synced {
+                queue.failure.get_or_insert(error);
+                return;
             }
         }
     }

@@ -3,18 +3,21 @@
 //! # Durability
 //! Blobs are written to a scratch directory first. [`Batch::commit`] syncs them, gives them their names, appends trees and states to a segment,
 //! and syncs the directories: names never precede bytes.
+//!
+//! A large batch keeps its blobs in directories like those of `objects/`, so that threads do not wait for one directory, and where the store
+//! has no such directory yet the whole directory gets its name at once.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard};
 
 use super::segment::{self, ObjectKind};
 use super::{Store, StoreError};
-use crate::disk::{DiskError, Scratch, SyncSet, create_dir_all_private, rename};
+use crate::disk::{DiskError, Scratch, SyncSet, create_dir_all_private, rename, sync_file_system};
 use crate::object::{BlobHasher, BlobId, Meta, SourceError, State, StateId, TreeId, TreeSink};
 
 /// Objects on their way into the store. Blobs may be added from several threads.
@@ -22,10 +25,37 @@ use crate::object::{BlobHasher, BlobId, Meta, SourceError, State, StateId, TreeI
 pub struct Batch<'s> {
     store: &'s Store,
     scratch: Scratch,
-    blobs: Mutex<HashSet<BlobId>>,
+    blobs: Mutex<Blobs>,
     next: AtomicU64,
     packed: Vec<(ObjectKind, [u8; 32], Vec<u8>)>,
     packed_ids: HashSet<[u8; 32]>,
+}
+
+/// Up to this many blobs are not worth directories of their own.
+const FLAT_BLOBS: usize = 64;
+
+/// The blobs of a batch and where they wait.
+#[derive(Debug, Default)]
+struct Blobs {
+    places: HashMap<BlobId, Waiting>,
+    /// The directories that were made, by the first byte of the ids in them.
+    spread: BTreeMap<u8, Spread>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Waiting {
+    /// In the scratch directory itself.
+    Flat,
+    /// In one of its directories.
+    Spread,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Spread {
+    /// Everything in the directory is whole.
+    Whole,
+    /// A write failed and may have left something.
+    Doubtful,
 }
 
 /// The bytes of a blob with their name, which is their hash.
@@ -67,7 +97,7 @@ impl<'s> Batch<'s> {
         Ok(Self {
             store,
             scratch,
-            blobs: Mutex::new(HashSet::new()),
+            blobs: Mutex::default(),
             next: AtomicU64::new(0),
             packed: Vec::new(),
             packed_ids: HashSet::new(),
@@ -92,10 +122,8 @@ impl<'s> Batch<'s> {
     }
 
     fn put_named(&self, id: BlobId, bytes: &[u8], meta: Option<&Meta>) -> Result<(), StoreError> {
-        if !self.claim(&id, bytes.len() as u64)? {
-            return Ok(());
-        }
-        let path = self.blob_scratch(&id);
+        let Some(waiting) = self.claim(&id, bytes.len() as u64)? else { return Ok(()) };
+        let path = self.waiting_path(&id, waiting);
         let written = open_new(&path).and_then(|mut file| {
             file.write_all(bytes)?;
             dress(&file, meta)
@@ -127,19 +155,20 @@ impl<'s> Batch<'s> {
 
     /// Takes in a file of this batch's scratch directory that is already hashed: it is renamed, not copied, or removed when known.
     fn adopt(&self, path: &Path, id: BlobId, len: u64) -> Result<(), StoreError> {
-        if self.claim(&id, len)? {
-            rename(path, &self.blob_scratch(&id)).map_err(|error| self.unclaim(&id, error))
-        } else {
-            Ok(std::fs::remove_file(path).map_err(|error| DiskError::new("remove", path, error))?)
+        match self.claim(&id, len)? {
+            Some(waiting) => {
+                rename(path, &self.waiting_path(&id, waiting)).map_err(|error| self.unclaim(&id, error))
+            }
+            None => Ok(std::fs::remove_file(path).map_err(|error| DiskError::new("remove", path, error))?),
         }
     }
 
     /// Takes in a blob that something else, such as the worker, put at [`Batch::blob_scratch`].
     pub fn note_placed(&self, id: BlobId) {
-        self.blobs.lock().expect("no holder panics").insert(id);
+        self.lock().places.insert(id, Waiting::Flat);
     }
 
-    /// Where a new blob of this batch waits for the commit.
+    /// Where a new blob that something else makes waits for the commit.
     pub fn blob_scratch(&self, id: &BlobId) -> PathBuf {
         self.scratch.path().join(id.to_string())
     }
@@ -160,41 +189,94 @@ impl<'s> Batch<'s> {
         Ok(())
     }
 
+    /// Has what was added so far written to the disk, for a large batch: the commit has less to wait for then. Promises nothing.
+    pub fn sync_early(&self) -> Result<(), StoreError> {
+        Ok(sync_file_system(self.scratch.path(), self.store.durability())?)
+    }
+
     /// Makes everything visible: bytes first, names then.
     pub fn commit(self) -> Result<(), StoreError> {
         let Self { store, scratch, blobs, packed, .. } = self;
-        let blobs = blobs.into_inner().expect("no holder panics");
+        let Blobs { places, spread } = blobs.into_inner().expect("no holder panics");
         let durability = store.durability();
-        let from = |id: &BlobId| scratch.path().join(id.to_string());
         let mut bytes = SyncSet::new(durability);
-        for id in &blobs {
-            bytes.file(&from(id));
+        for (id, waiting) in &places {
+            bytes.file(&waiting.below(scratch.path(), id));
         }
         bytes.finish()?;
+        let objects = store.layout().objects();
         let mut names = SyncSet::new(durability);
-        for id in &blobs {
+        let mut placed = [false; 256];
+        for (first, state) in spread {
+            let to = objects.join(format!("{first:02x}"));
+            if state == Spread::Whole && place_directory(&spread_path(scratch.path(), first), &to)? {
+                placed[usize::from(first)] = true;
+                names.directory(&objects);
+                names.directory(&to);
+            }
+        }
+        for (id, waiting) in &places {
+            if *waiting == Waiting::Spread && placed[usize::from(id.as_bytes()[0])] {
+                continue;
+            }
             let to = store.layout().blob(id);
-            place(&from(id), &to)?;
+            place(&waiting.below(scratch.path(), id), &to)?;
             names.directory(to.parent().expect("a blob lies in a directory"));
         }
         names.finish()?;
         segment::append(store.layout(), store.catalog.as_ref(), durability, &packed)
     }
 
-    /// Whether this batch is to write the blob: false when the store or the batch has it.
+    /// Where this batch is to write the blob; `None` when the store or the batch has it.
     ///
     /// A blob in the store that was cut short, by a power cut for one, is written again.
-    fn claim(&self, id: &BlobId, len: u64) -> Result<bool, StoreError> {
+    fn claim(&self, id: &BlobId, len: u64) -> Result<Option<Waiting>, StoreError> {
         if self.store.blob_len(id)? == Some(len) {
-            return Ok(false);
+            return Ok(None);
         }
-        Ok(self.blobs.lock().expect("no holder panics").insert(*id))
+        let mut blobs = self.lock();
+        if blobs.places.contains_key(id) {
+            return Ok(None);
+        }
+        let waiting = if blobs.places.len() < FLAT_BLOBS { Waiting::Flat } else { Waiting::Spread };
+        let first = id.as_bytes()[0];
+        if waiting == Waiting::Spread && !blobs.spread.contains_key(&first) {
+            create_dir_all_private(&spread_path(self.scratch.path(), first))?;
+            blobs.spread.insert(first, Spread::Whole);
+        }
+        blobs.places.insert(*id, waiting);
+        Ok(Some(waiting))
     }
 
     fn unclaim(&self, id: &BlobId, error: DiskError) -> StoreError {
-        self.blobs.lock().expect("no holder panics").remove(id);
+        let mut blobs = self.lock();
+        if blobs.places.remove(id) == Some(Waiting::Spread) {
+            blobs.spread.insert(id.as_bytes()[0], Spread::Doubtful);
+        }
         error.into()
     }
+
+    fn waiting_path(&self, id: &BlobId, waiting: Waiting) -> PathBuf {
+        waiting.below(self.scratch.path(), id)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Blobs> {
+        self.blobs.lock().expect("no holder panics")
+    }
+}
+
+impl Waiting {
+    fn below(self, scratch: &Path, id: &BlobId) -> PathBuf {
+        let hex = id.to_string();
+        match self {
+            Self::Flat => scratch.join(hex),
+            Self::Spread => spread_path(scratch, id.as_bytes()[0]).join(&hex[2..]),
+        }
+    }
+}
+
+fn spread_path(scratch: &Path, first: u8) -> PathBuf {
+    scratch.join(format!("blobs-{first:02x}"))
 }
 
 impl TreeSink for Batch<'_> {
@@ -245,6 +327,19 @@ fn dress(file: &File, meta: Option<&Meta>) -> io::Result<()> {
     Ok(rustix::fs::futimens(file, &times)?)
 }
 
+/// Gives a directory of blobs its name; false when there is one with blobs already.
+fn place_directory(from: &Path, to: &Path) -> Result<bool, StoreError> {
+    match std::fs::rename(from, to) {
+        Ok(()) => Ok(true),
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists) =>
+        {
+            Ok(false)
+        }
+        Err(error) => Err(DiskError::new("rename into place", to, error).into()),
+    }
+}
+
 fn place(from: &Path, to: &Path) -> Result<(), StoreError> {
     match std::fs::rename(from, to) {
         Ok(()) => Ok(()),
@@ -253,5 +348,62 @@ fn place(from: &Path, to: &Path) -> Result<(), StoreError> {
             Ok(rename(from, to)?)
         }
         Err(error) => Err(DiskError::new("rename into place", to, error).into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::testing::MemoryCatalog;
+    use super::super::{Layout, Store};
+    use super::*;
+    use crate::disk::Durability;
+
+    fn open(dir: &Path) -> Store {
+        let layout = Layout::open_or_create(&dir.join("store")).unwrap();
+        Store::open(layout, Arc::new(MemoryCatalog::default()), Durability::Commit).unwrap()
+    }
+
+    fn fill(store: &Store, from: u32, to: u32) -> Vec<BlobId> {
+        let batch = store.batch().unwrap();
+        let put = |number: u32| batch.put_blob(format!("blob {number}").as_bytes(), None).unwrap();
+        let ids = (from..to).map(put).collect();
+        // Once more is no more.
+        put(from);
+        batch.sync_early().unwrap();
+        batch.commit().unwrap();
+        ids
+    }
+
+    #[test]
+    fn large_batches_bring_every_blob_into_a_store_that_has_some_of_the_directories_or_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path());
+        // Some directories of one blob first, then all with and without them, then all of them again.
+        let mut ids = fill(&store, 0, 40);
+        ids.extend(fill(&store, 30, 2000));
+        ids.extend(fill(&store, 1000, 4000));
+        for (number, id) in (0..40).chain(30..2000).chain(1000..4000).zip(&ids) {
+            assert_eq!(store.read_blob(id).unwrap(), format!("blob {number}").as_bytes());
+        }
+        let left: Vec<_> = std::fs::read_dir(store.layout().tmp()).unwrap().collect();
+        assert!(left.is_empty(), "{left:?}");
+    }
+
+    #[test]
+    fn a_directory_in_which_a_write_failed_is_not_taken_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path());
+        let batch = store.batch().unwrap();
+        let ids: Vec<BlobId> =
+            (0..1000u32).map(|number| batch.put_blob(&number.to_le_bytes(), None).unwrap()).collect();
+        let bad = BlobId::of(b"bad");
+        let path = batch.waiting_path(&bad, Waiting::Spread);
+        std::fs::create_dir_all(&path).unwrap();
+        batch.put_blob(b"bad", None).unwrap_err();
+        batch.commit().unwrap();
+        assert!(ids.iter().all(|id| store.blob_len(id).unwrap() == Some(4)));
+        assert_eq!(store.blob_len(&bad).unwrap(), None);
     }
 }

@@ -1,6 +1,7 @@
 //! Images in and out: what must come of images that others got wrong, of images made to mislead, and of registries.
 
 mod limits;
+mod peers;
 mod platforms;
 mod registry;
 mod running;
