@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use super::{
-    branch, cat, checkout, completions, cp, diff, doctor, export, images, import, log, ls, reflog, reset,
-    run, shell, show, switch, tag,
+    branch, cat, checkout, completions, cp, diff, doctor, export, images, import, log, ls, pull, push,
+    reflog, reset, run, shell, show, switch, tag,
 };
 
 /// Container file systems with a Git-like history: run a command once, branch from that exact file system as often as
@@ -71,6 +71,8 @@ pub(super) enum When {
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
     Import(import::Args),
+    Pull(pull::Args),
+    Push(push::Args),
     Export(export::Args),
     Images(images::Args),
     Run(Box<run::Args>),

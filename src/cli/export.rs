@@ -19,6 +19,13 @@ pub(super) struct Args {
     /// What to export, and where: oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME], tar:FILE or dir:DIR; - as FILE is stdout
     #[arg(value_name = "REV DEST", required = true, num_args = 2..)]
     places: Vec<String>,
+    #[command(flatten)]
+    shape: Shape,
+}
+
+/// What `export` and `push` have in common: how the image is cut into layers and written.
+#[derive(Debug, clap::Args)]
+pub(super) struct Shape {
     /// Keep the layers of the image it grew from, and add one for each commit since
     #[arg(long, conflicts_with = "squash")]
     layers: bool,
@@ -31,6 +38,22 @@ pub(super) struct Args {
     /// Set later modification times to this many seconds since 1970 [default: $SOURCE_DATE_EPOCH, else none]
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     epoch: Option<i64>,
+}
+
+impl Shape {
+    pub(super) fn options(&self) -> Result<ExportOptions, Failure> {
+        let mut options = ExportOptions::new().layering(match (self.layers, self.squash) {
+            (true, _) => Layering::PerCommit,
+            (_, true) => Layering::One,
+            _ => Layering::Auto,
+        });
+        options.compression = self.compression;
+        options.epoch = match self.epoch {
+            Some(epoch) => Some(epoch),
+            None => host::source_date_epoch()?,
+        };
+        Ok(options)
+    }
 }
 
 #[derive(Serialize)]
@@ -58,16 +81,7 @@ pub(super) fn perform(args: &Args, context: &mut Context) -> Result<Exit, Failur
     if let ExportTarget::DockerArchive { name: name @ None, .. } = &mut target {
         *name = image_name(&engine, rev)?;
     }
-    let mut options = ExportOptions::new().layering(match (args.layers, args.squash) {
-        (true, _) => Layering::PerCommit,
-        (_, true) => Layering::One,
-        _ => Layering::Auto,
-    });
-    options.compression = args.compression;
-    options.epoch = match args.epoch {
-        Some(epoch) => Some(epoch),
-        None => host::source_date_epoch()?,
-    };
+    let options = args.shape.options()?;
     let out = &mut context.out;
     let to_stdout = target.path() == Path::new("-");
     if to_stdout && out.json() {

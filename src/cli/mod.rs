@@ -9,6 +9,7 @@
 //! # Compatibility
 //! Names, options, exit codes and JSON fields are a contract with scripts; the words of a text are not.
 
+mod access;
 mod args;
 mod branch;
 mod cat;
@@ -26,6 +27,9 @@ mod import;
 mod log;
 mod ls;
 mod output;
+mod progress;
+mod pull;
+mod push;
 mod records;
 mod reflog;
 mod reset;
@@ -104,6 +108,8 @@ pub(crate) fn main() -> ExitCode {
 fn perform(verb: Verb, context: &mut Context) -> Result<Exit, Failure> {
     match verb {
         Verb::Import(args) => import::perform(&args, context),
+        Verb::Pull(args) => pull::perform(&args, context),
+        Verb::Push(args) => push::perform(&args, context),
         Verb::Export(args) => export::perform(&args, context),
         Verb::Images(args) => images::perform(&args, context),
         Verb::Run(args) => run::perform(*args, context),

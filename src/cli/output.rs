@@ -72,6 +72,10 @@ impl Output {
         self.json
     }
 
+    pub(super) fn quiet(&self) -> bool {
+        self.quiet
+    }
+
     pub(super) fn verbose(&self) -> bool {
         self.verbose
     }

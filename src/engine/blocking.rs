@@ -27,7 +27,8 @@ pub use super::state::State;
 use super::{
     BlobReader, Change, Command, CommitDetail, CommitId, CommitInfo, Committed, CopySource, EngineOptions,
     ExportOptions, ExportTarget, Exported, Finding, Head, Image, ImportOptions, ImportSource, Imported,
-    Listed, LiveInput, LogQuery, Ref, ReflogLine, Result, Sink, StateId, Step, Target, TreePath, Written,
+    Listed, LiveInput, LogQuery, PullOptions, Pulled, PushOptions, Pushed, Ref, ReflogLine, Result, Sink,
+    StateId, Step, Target, TreePath, Written,
 };
 
 /// An open store with everything that can be done in it. Cheap to clone; every clone is the same engine.
@@ -71,6 +72,18 @@ impl Engine {
     /// [`import`](Self::import) with a say in which of several images is taken and what it may demand.
     pub fn import_with(&self, source: &ImportSource, options: &ImportOptions) -> Result<Imported> {
         self.core.import(source, options)
+    }
+
+    /// Brings an image in from a registry, as far as it is not here, and names it.
+    ///
+    /// `[REGISTRY/]REPOSITORY[:TAG][@DIGEST]`; docker.io is meant when no registry is named. May be called from anywhere.
+    pub fn pull(&self, reference: &str, options: &PullOptions) -> Result<Pulled> {
+        self.core.pull(reference, options)
+    }
+
+    /// Sends a state to a registry as an image.
+    pub fn push(&self, state: &State, reference: &str, options: &PushOptions) -> Result<Pushed> {
+        self.core.push(state, reference, options)
     }
 
     /// The images by name.

@@ -6,6 +6,7 @@ use crate::disk::DiskError;
 use crate::history::HistoryError;
 use crate::index::IndexError;
 use crate::object::{DraftError, LookupError, PlacingError, SourceError};
+use crate::oci::registry::RegistryError;
 use crate::oci::{BuildError, ExportError, ImportError, LayerError as TarError, OutputError};
 use crate::sandbox::LaunchError;
 use crate::store::{FormatError, StoreError};
@@ -44,6 +45,10 @@ pub enum ErrorKind {
     CommandNotExecutable,
     /// A run wrote more than it might; nothing of it is kept.
     OverLimit,
+    /// A registry cannot be reached.
+    Unreachable,
+    /// A registry wants other credentials, or will not at all.
+    Denied,
     /// The system refused something.
     System,
 }
@@ -101,6 +106,17 @@ pub enum Error {
     /// An image could not be imported.
     #[error(transparent)]
     Import(#[from] ImportError),
+    /// A registry could not be read or written.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// A registry could not be reached, and the image is known from before.
+    #[error("{source}; `{name}` is known from before: --offline uses that")]
+    Known {
+        /// The image's name.
+        name: String,
+        /// What is wrong.
+        source: RegistryError,
+    },
     /// A tar stream could not be written.
     #[error(transparent)]
     Export(#[from] ExportError),
@@ -201,6 +217,14 @@ impl Error {
             Self::Export(ExportError::NotFound(_)) => ErrorKind::NotFound,
             Self::Export(ExportError::Io(_)) => ErrorKind::System,
             Self::Export(_) => ErrorKind::Damaged,
+            Self::Registry(error) | Self::Known { source: error, .. } => match error {
+                RegistryError::NotBuilt(_) => ErrorKind::Unsupported,
+                RegistryError::NotFound { .. } => ErrorKind::NotFound,
+                RegistryError::Denied { .. } => ErrorKind::Denied,
+                error if error.is_unreachable() => ErrorKind::Unreachable,
+                RegistryError::Disk(_) | RegistryError::Client { .. } => ErrorKind::System,
+                _ => ErrorKind::InvalidInput,
+            },
             Self::Import(_) | Self::Host(_) => ErrorKind::InvalidInput,
             _ => ErrorKind::System,
         }

@@ -285,6 +285,6 @@ fn exported(built: &Built, written_bytes: u64, with_manifest: bool) -> Exported 
     }
 }
 
-fn reasons(skipped: Vec<(TreePath, &'static str)>) -> Vec<(String, String)> {
+pub(super) fn reasons(skipped: Vec<(TreePath, &'static str)>) -> Vec<(String, String)> {
     skipped.into_iter().map(|(path, reason)| (path.to_string(), reason.to_owned())).collect()
 }

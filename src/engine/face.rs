@@ -92,6 +92,19 @@ impl Engine {
         Ok(Imported { state: State { inner: state }, name, entries, size_bytes, skipped })
     }
 
+    /// Brings an image in from a registry, as far as it is not here, and names it; see [`blocking::Engine::pull`].
+    pub async fn pull(&self, reference: &str, options: &PullOptions) -> Result<Pulled<State>> {
+        let (reference, options) = (reference.to_owned(), options.clone());
+        let pulled = self.with(move |engine| engine.pull(&reference, &options)).await?;
+        Ok(pulled.map(|inner| State { inner }))
+    }
+
+    /// Sends a state to a registry as an image.
+    pub async fn push(&self, state: &State, reference: &str, options: &PushOptions) -> Result<Pushed> {
+        let (state, reference, options) = (state.inner.clone(), reference.to_owned(), options.clone());
+        self.with(move |engine| engine.push(&state, &reference, &options)).await
+    }
+
     /// Writes a state as an image or a root archive that other tools read; the same state gives the same bytes on any machine.
     pub async fn export(
         &self,

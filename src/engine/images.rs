@@ -14,6 +14,7 @@ use crate::history::{Expected, ImageName, RefEdit, RefKind, RefName};
 use crate::index::{ChainRecord, ImageRecord};
 use crate::object::{self, Config, Draft, Meta, Node, Timestamp, TreeId, TreePath};
 use crate::oci::{self, ImageFacts, ImageSource};
+use crate::store::Batch;
 use crate::worktree::host::{self, HostBase};
 use crate::worktree::scan::{Owners, ScanOptions, SkipReason, scan};
 
@@ -56,7 +57,7 @@ impl ImportSource {
 }
 
 /// A file system that was read, before it has a name.
-struct Taken {
+pub(super) struct Taken {
     root: TreeId,
     config: Config,
     name: Option<String>,
@@ -64,6 +65,20 @@ struct Taken {
     skipped: Vec<(String, String)>,
     image: Option<ImageFacts>,
     chains: Vec<ChainRecord>,
+}
+
+impl From<oci::Imported> for Taken {
+    fn from(imported: oci::Imported) -> Self {
+        Self {
+            root: imported.root,
+            config: imported.state.config,
+            name: imported.name_hint,
+            time_seconds: imported.created_seconds.unwrap_or(0).max(0),
+            skipped: Vec::new(),
+            chains: imported.chains.iter().map(chain_record).collect(),
+            image: imported.image,
+        }
+    }
 }
 
 impl Core {
@@ -82,21 +97,13 @@ impl Core {
                 let originals = self.originals();
                 let taken =
                     oci::import(image, &mut batch, &self.store, &originals, self.index.as_ref(), &options)?;
-                let time_seconds = taken.created_seconds.unwrap_or(0).max(0);
-                let name = match (taken.name_hint, file_name(image.path())) {
+                let mut taken = Taken::from(taken);
+                taken.name = match (taken.name, file_name(image.path())) {
                     // In a layout a name is often a tag alone, and the layout is called as the image is.
                     (Some(tag), Some(file)) if is_tag(image, &tag) => Some(format!("{file}:{tag}")),
                     (hint, file) => hint.or(file),
                 };
-                Taken {
-                    root: taken.root,
-                    config: taken.state.config,
-                    name,
-                    time_seconds,
-                    skipped: Vec::new(),
-                    chains: taken.chains.iter().map(chain_record).collect(),
-                    image: taken.image,
-                }
+                taken
             }
             ImportSource::Directory(dir) => {
                 let mut draft = Draft::empty(&self.store, Meta::root_owned(0o755, Timestamp::default()));
@@ -147,6 +154,17 @@ impl Core {
             Some(name) => name,
             None => ImageName::new(&sanitized(taken.name.as_deref().unwrap_or("image")))?,
         };
+        self.name_image(batch, taken, &image_name, source.describe())
+    }
+
+    /// Commits what was read, names it, and remembers where it came from.
+    pub(super) fn name_image(
+        self: &Arc<Self>,
+        mut batch: Batch<'_>,
+        taken: Taken,
+        image_name: &ImageName,
+        source: String,
+    ) -> Result<Imported> {
         let value = object::State { root: taken.root, config: taken.config };
         let id = batch.put_state(&value)?;
         batch.commit()?;
@@ -168,7 +186,6 @@ impl Core {
             _ => (0, 0),
         };
         let name = image_name.as_str().to_owned();
-        let source = source.describe();
         self.index.record_origin(&id, "import", &source, now_ms())?;
         self.index.record_image(&ImageRecord {
             name: name.clone(),

@@ -31,6 +31,8 @@ mod open;
 mod outcome;
 mod owned;
 mod prepared;
+mod pull;
+mod push;
 mod read;
 mod refs;
 mod revision;
@@ -46,6 +48,7 @@ pub use crate::object::{
     CommitId, Config, Entry, Feature, InvalidPlatform, Kind, Meta, Network, Node, Platform, RunKey, StateId,
     Timestamp, TreeId, TreePath,
 };
+pub use crate::oci::registry::{Credentials, Listener, RegistryOptions, Transfer};
 pub use crate::oci::{Compression, InvalidCompression, Layering, Limits};
 pub use crate::sandbox::{IdentityChoice, TerminalSize};
 pub use crate::store::BlobReader;
@@ -58,6 +61,8 @@ pub use live::Killer;
 pub use mounts::{DEFAULT_TMPFS_BYTES, MAX_SECRET_BYTES, Mount, SecretSource, Sharing};
 pub use open::SandboxOptions;
 pub use outcome::{ChangeCounts, Exited, Finished, Outcome, Resources};
+pub use pull::{PullOptions, Pulled, PulledHow};
+pub use push::{PushOptions, Pushed};
 pub use types::{
     Change, ChangeKind, CommitDetail, CommitInfo, Committed, CopySource, EngineOptions, Finding, Head, Image,
     ImportOptions, ImportSource, Imported, Listed, LiveInput, LogQuery, Ref, ReflogLine, Sink, Step, Stream,

@@ -1,8 +1,9 @@
-//! Where an image's parts lie: the directory of an OCI layout, or the members of an archive.
+//! Where an image's parts lie: the directory of an OCI layout, the members of an archive, or the originals of a store.
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags};
 
@@ -11,6 +12,7 @@ use super::entry::TarKind;
 use super::error::ImportError;
 use super::feed::{Keep, LayerInput};
 use super::limits::{Limits, within};
+use super::originals::Originals;
 use super::section::Section;
 use super::tarball::Tar;
 use crate::disk::DiskError;
@@ -23,7 +25,38 @@ const MAX_LINKS: usize = 40;
 #[derive(Debug)]
 pub(super) enum Parts {
     Directory(PathBuf),
-    Archive { path: PathBuf, members: HashMap<TreePath, Member> },
+    Archive {
+        path: PathBuf,
+        members: HashMap<TreePath, Member>,
+    },
+    /// With where documents come from that are not among them yet.
+    Originals {
+        originals: Originals,
+        documents: Option<Arc<dyn Documents>>,
+    },
+}
+
+/// Fetches documents on demand; the caller checks what comes.
+pub(super) trait Documents: std::fmt::Debug + Send + Sync {
+    /// The bytes of a document, at most `size` of them.
+    fn fetch(&self, kind: DocumentKind, digest: &Digest, size: u64) -> Result<Vec<u8>, ImportError>;
+}
+
+/// Registries keep the two in different places.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum DocumentKind {
+    /// Or an index.
+    Manifest,
+    Config,
+}
+
+impl DocumentKind {
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Manifest => "manifest",
+            Self::Config => "config",
+        }
+    }
 }
 
 /// One member of an archive.
@@ -74,6 +107,7 @@ impl Parts {
     pub(super) fn path(&self) -> &Path {
         match self {
             Self::Directory(path) | Self::Archive { path, .. } => path,
+            Self::Originals { originals, .. } => originals.root(),
         }
     }
 
@@ -86,6 +120,10 @@ impl Parts {
     pub(super) fn open(&self, name: &str, what: &str) -> Result<Option<Section>, ImportError> {
         match self {
             Self::Directory(root) => open_beneath(root, name),
+            Self::Originals { originals, .. } => match Digest::of_blob_path(name) {
+                Some(digest) => Ok(originals.open(&digest)?),
+                None => Ok(None),
+            },
             Self::Archive { path, members } => {
                 let unusable = |reason: &str| ImportError::NotAnImage {
                     path: path.clone(),
@@ -120,23 +158,34 @@ impl Parts {
     /// All bytes of a document that a descriptor points to, checked.
     pub(super) fn read_checked(
         &self,
+        kind: DocumentKind,
         digest: &Digest,
         size: u64,
-        what: &str,
         limits: &Limits,
     ) -> Result<Vec<u8>, ImportError> {
-        let name = digest.blob_path();
-        let section = self.require(&name, what)?;
-        check_size(&section, size, what)?;
-        let bytes = self.read_section(&section, &name, what, limits)?;
-        let found = Digest::of(digest.algorithm(), &bytes);
-        if found != *digest {
-            return Err(ImportError::Mismatch {
-                what: what.to_owned(),
-                expected: digest.to_string(),
-                found: found.to_string(),
-            });
+        let what = format!("{} {digest}", kind.word());
+        if let Self::Originals { originals, documents: Some(documents) } = self {
+            within("manifest_bytes", limits.manifest_bytes, size, || format!("the size of {what}"))?;
+            match originals.document(digest, limits.manifest_bytes) {
+                Ok(Some(bytes)) => {
+                    check(&bytes, digest, size, &what)?;
+                    return Ok(bytes);
+                }
+                Ok(None) => {}
+                // It comes anew.
+                Err(ImportError::Mismatch { .. }) => originals.discard(digest)?,
+                Err(error) => return Err(error),
+            }
+            let bytes = documents.fetch(kind, digest, size)?;
+            check(&bytes, digest, size, &what)?;
+            originals.keep(digest, &bytes)?;
+            return Ok(bytes);
         }
+        let name = digest.blob_path();
+        let section = self.require(&name, &what)?;
+        check_size(&section, size, &what)?;
+        let bytes = self.read_section(&section, &name, &what, limits)?;
+        check(&bytes, digest, size, &what)?;
         Ok(bytes)
     }
 
@@ -173,6 +222,20 @@ impl Parts {
             keep: Keep::Nothing,
         })
     }
+}
+
+fn check(bytes: &[u8], digest: &Digest, size: u64, what: &str) -> Result<(), ImportError> {
+    let mismatch = |expected: String, found: String| {
+        Err(ImportError::Mismatch { what: what.to_owned(), expected, found })
+    };
+    let found = Digest::of(digest.algorithm(), bytes);
+    if found != *digest {
+        return mismatch(digest.to_string(), found.to_string());
+    }
+    if bytes.len() as u64 != size {
+        return mismatch(format!("{size} bytes"), format!("{} bytes", bytes.len()));
+    }
+    Ok(())
 }
 
 fn check_size(section: &Section, size: u64, what: &str) -> Result<(), ImportError> {

@@ -66,6 +66,12 @@ impl Digest {
         &self.hex
     }
 
+    /// The digest of the blob that lies there in an OCI layout.
+    pub(super) fn of_blob_path(path: &str) -> Option<Self> {
+        let (word, hex) = path.strip_prefix("blobs/")?.split_once('/')?;
+        Self::parse(&format!("{word}:{hex}"))
+    }
+
     /// Where the blob lies in an OCI layout.
     pub(super) fn blob_path(&self) -> String {
         format!("blobs/{}/{}", self.algorithm.word(), self.hex)

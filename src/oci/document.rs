@@ -10,6 +10,7 @@ use serde_json::Value;
 
 pub(super) use oci_spec::image::{Descriptor, MediaType, Platform as PlatformSpec};
 
+use super::digest::Digest;
 use super::error::ImportError;
 use super::normalize;
 
@@ -72,6 +73,13 @@ impl Role {
             _ => Self::Other,
         }
     }
+}
+
+/// A descriptor of its three parts.
+pub(super) fn descriptor(digest: &Digest, size: u64, media_type: &str) -> Result<Descriptor, ImportError> {
+    let text = digest.to_string();
+    let digest = text.parse::<spec::Digest>().map_err(|error| refused(&text, &error.to_string()))?;
+    Ok(Descriptor::new(MediaType::from(media_type), size, digest))
 }
 
 /// The value of an annotation that is there and not empty.

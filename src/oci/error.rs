@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::limits::LimitError;
+use super::registry::RegistryError;
 use crate::disk::DiskError;
 use crate::object::{DraftError, InvalidPath, MetaError, PlacingError, SourceError};
 use crate::store::StoreError;
@@ -108,6 +109,9 @@ pub enum ImportError {
     /// A tar stream could not be read.
     #[error("the tar stream cannot be unpacked: {0}")]
     Stream(LayerError),
+    /// A registry did not give a document.
+    #[error(transparent)]
+    Registry(Box<RegistryError>),
     /// Something is larger than allowed.
     #[error(transparent)]
     Limit(#[from] LimitError),

@@ -4,9 +4,9 @@ use std::fs::File;
 use std::io::{BufRead, Read, Write};
 use std::path::Path;
 
-use oci_spec::image::ImageConfiguration;
+use oci_spec::image::{ImageConfiguration, ImageManifest};
 
-use super::blobs::Parts;
+use super::blobs::{DocumentKind, Parts};
 use super::config::{created_seconds, runtime_config};
 use super::decompress::{Decoder, Format};
 use super::digest::{Algorithm, Digest};
@@ -104,40 +104,70 @@ pub(super) fn open_oci(
     let index = document::index(&parts.read("index.json", "index.json", limits)?, "index.json")?;
     let Chosen { descriptor, name } =
         select::choose(parts, index.manifests(), reference, options.platform.as_ref(), limits)?;
-    let (document, raw_manifest) = select::document(parts, &descriptor, limits)?;
+    open_chosen(parts, &descriptor, name, options)
+}
+
+/// The image of a manifest.
+pub(super) fn open_chosen(
+    parts: &Parts,
+    descriptor: &Descriptor,
+    name: Option<String>,
+    options: &ImportOptions,
+) -> Result<Image, ImportError> {
+    let described = describe(parts, descriptor, &options.limits)?;
+    let Described { manifest, manifest_document, config, config_document, diff_ids } = described;
+    let layers = manifest.layers().iter().zip(diff_ids);
+    let layers = layers.map(|(layer, diff_id)| oci_layer(parts, layer, diff_id)).collect::<Result<_, _>>()?;
+    finish(layers, &config, name, Some(manifest_document), config_document, options)
+}
+
+/// What an image says of itself; its layers need not be there yet.
+#[derive(Debug)]
+pub(super) struct Described {
+    pub(super) manifest: Box<ImageManifest>,
+    manifest_document: RawDocument,
+    config: ImageConfiguration,
+    config_document: RawDocument,
+    diff_ids: Vec<Digest>,
+}
+
+/// Reads a manifest and the config that belongs to it.
+pub(super) fn describe(
+    parts: &Parts,
+    descriptor: &Descriptor,
+    limits: &Limits,
+) -> Result<Described, ImportError> {
+    let (document, raw_manifest) = select::document(parts, descriptor, limits)?;
     let no_image = "it is no container image but some other artifact";
     let manifest = match document {
         Document::Manifest(manifest) if artifact_type(manifest.artifact_type()).is_none() => manifest,
         // `select::document` gives no index for a manifest's media type.
         Document::Manifest(_) | Document::Index(_) | Document::Other { artifact: true, .. } => {
-            return Err(unsupported(&descriptor, no_image));
+            return Err(unsupported(descriptor, no_image));
         }
         Document::Other { reason, .. } => {
             let what = format!("manifest {}", descriptor.digest());
             return Err(ImportError::Document { what, reason: reason.into() });
         }
     };
-    let (config, layers) = (manifest.config(), manifest.layers());
+    let config = manifest.config();
     if Role::of(config.media_type()) != Role::Config {
         return Err(unsupported(config, no_image));
     }
     let digest = Digest::require(config.digest().as_ref(), "the digest of the config")?;
-    let raw_config = parts.read_checked(&digest, config.size(), &format!("config {digest}"), limits)?;
     let config_document = RawDocument {
-        digest: digest.clone(),
+        bytes: parts.read_checked(DocumentKind::Config, &digest, config.size(), limits)?,
         media_type: config.media_type().to_string(),
-        bytes: raw_config,
+        digest,
     };
-    let config = document::config(&config_document.bytes, &format!("config {digest}"))?;
+    let config = document::config(&config_document.bytes, &format!("config {}", config_document.digest))?;
     let manifest_document = RawDocument {
         digest: Digest::require(descriptor.digest().as_ref(), "the digest of a manifest")?,
         media_type: descriptor.media_type().to_string(),
         bytes: raw_manifest,
     };
-    let diff_ids = diff_ids(&config, layers.len(), limits)?;
-    let layers = layers.iter().zip(diff_ids).map(|(layer, diff_id)| oci_layer(parts, layer, diff_id));
-    let layers = layers.collect::<Result<_, _>>()?;
-    finish(layers, &config, name, Some(manifest_document), config_document, options)
+    let diff_ids = diff_ids(&config, manifest.layers().len(), limits)?;
+    Ok(Described { manifest, manifest_document, config, config_document, diff_ids })
 }
 
 fn oci_layer(parts: &Parts, layer: &Descriptor, diff_id: Digest) -> Result<LayerInput, ImportError> {

@@ -5,9 +5,11 @@
 
 use std::path::Path;
 
+use super::blobs::Parts;
 use super::chain::{self, ChainFact, KnownLayers};
 use super::decompress::Format;
 use super::digest::Digest;
+use super::document;
 use super::error::ImportError;
 use super::feed::{self, Keep, LayerInput, LayerSums};
 use super::image::{self, Image, RawDocument, TAR_MEDIA_TYPE};
@@ -98,6 +100,30 @@ pub fn import(
 ) -> Result<Imported, ImportError> {
     let image = image::open(source, batch.scratch(), options)?;
     import_image(image, batch, store, originals, known, options)
+}
+
+/// Imports the image of a manifest whose parts are all among the originals, as a pull leaves them.
+///
+/// A layer that is there and is not what its digest says is thrown away, so that the next pull brings it again.
+pub fn import_original(
+    manifest: &DocumentFacts,
+    batch: &mut Batch<'_>,
+    store: &Store,
+    originals: &Originals,
+    known: &dyn KnownLayers,
+    options: &ImportOptions,
+) -> Result<Imported, ImportError> {
+    let parts = Parts::Originals { originals: originals.clone(), documents: None };
+    let descriptor = document::descriptor(&manifest.digest, manifest.size, &manifest.media_type)?;
+    let image = image::open_chosen(&parts, &descriptor, None, options)?;
+    let digests: Vec<_> = image.layers.iter().filter_map(|layer| layer.digest.clone()).collect();
+    let imported = import_image(image, batch, store, originals, known, options);
+    if let Err(ImportError::Layer { layer, .. }) = &imported {
+        for digest in digests.iter().filter(|digest| digest.to_string() == *layer) {
+            originals.discard_if_damaged(digest)?;
+        }
+    }
+    imported
 }
 
 fn import_image(

@@ -5,7 +5,7 @@
 //! small files.
 //!
 //! This room never extracts onto a file system, never runs or trusts anything in an image, never follows a link out of an image's
-//! directory or archive, never fetches, and never commits: the caller does. No type of the tar or image formats leaves it.
+//! directory or archive, never fetches but in [`registry`], and never commits: the caller does. No type of the tar or image formats leaves it.
 //!
 //! # Invariants
 //! - Bytes that an image gives a digest or size for have that digest and size, or the import fails.
@@ -39,6 +39,7 @@ mod originals;
 mod outputs;
 mod pax;
 mod recorder;
+pub mod registry;
 mod section;
 mod select;
 mod skeleton;
@@ -62,7 +63,7 @@ pub use compress::{Compression, Compressor, InvalidCompression};
 pub use digest::Digest;
 pub use error::{ImportError, LayerError};
 pub use export::write_tar;
-pub use import::{DocumentFacts, ImageFacts, ImportOptions, Imported, LayerFacts, import};
+pub use import::{DocumentFacts, ImageFacts, ImportOptions, Imported, LayerFacts, import, import_original};
 pub use limits::{LimitError, Limits};
 pub use originals::Originals;
 pub use outputs::{OutputError, write_docker_archive, write_file, write_layout, write_oci_archive};

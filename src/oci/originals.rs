@@ -40,6 +40,11 @@ impl Originals {
         Self { root, durability }
     }
 
+    /// The directory they lie below.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// Where the bytes of a digest lie when they are here.
     pub fn path(&self, digest: &Digest) -> PathBuf {
         self.root.join(digest.algorithm().word()).join(digest.hex())
@@ -95,11 +100,7 @@ impl Originals {
         };
         let found = Digest::of(digest.algorithm(), &bytes);
         if found != *digest {
-            return Err(ImportError::Mismatch {
-                what: format!("the original {}", self.path(digest).display()),
-                expected: digest.to_string(),
-                found: found.to_string(),
-            });
+            return Err(mismatch(&self.path(digest), digest, &found));
         }
         Ok(Some(bytes))
     }
@@ -131,6 +132,21 @@ impl Originals {
         names.finish()
     }
 
+    /// Fails when what lies under a digest is something else, and throws it away, so that it is fetched again.
+    pub(super) fn discard_if_damaged(&self, digest: &Digest) -> Result<(), ImportError> {
+        let Some(section) = self.open(digest)? else { return Ok(()) };
+        let mut reader = section.reader().hashed(digest.algorithm());
+        let read = io::copy(&mut reader, &mut io::sink());
+        read.map_err(|error| DiskError::new("read", self.path(digest), error))?;
+        match reader.finish().0 {
+            Some(found) if found != *digest => {
+                self.discard(digest)?;
+                Err(mismatch(&self.path(digest), digest, &found))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Throws away what is not what its digest says; one that is gone already is no error.
     pub fn discard(&self, digest: &Digest) -> Result<(), DiskError> {
         let path = self.path(digest);
@@ -140,6 +156,14 @@ impl Originals {
             }
             _ => Ok(()),
         }
+    }
+}
+
+fn mismatch(path: &Path, expected: &Digest, found: &Digest) -> ImportError {
+    ImportError::Mismatch {
+        what: format!("the original {}", path.display()),
+        expected: expected.to_string(),
+        found: found.to_string(),
     }
 }
 

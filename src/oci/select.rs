@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
-use super::blobs::Parts;
+use super::blobs::{DocumentKind, Parts};
 use super::digest::Digest;
 use super::document::annotation_key::{CONTAINERD_NAME, DOCKER_REFERENCE_TYPE, REF_NAME};
 use super::document::{Descriptor, Document, PlatformSpec, Role, annotation, artifact_type, platform_of};
@@ -132,7 +132,7 @@ pub(super) fn document(
 ) -> Result<(Document, Vec<u8>), ImportError> {
     let digest = Digest::require(descriptor.digest().as_ref(), "the digest of a manifest")?;
     let what = format!("manifest {digest}");
-    let bytes = parts.read_checked(&digest, descriptor.size(), &what, limits)?;
+    let bytes = parts.read_checked(DocumentKind::Manifest, &digest, descriptor.size(), limits)?;
     let document = Document::read(&bytes, &what)?;
     let promised = descriptor.media_type();
     let is_index = matches!(document, Document::Index(_));

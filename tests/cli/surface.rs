@@ -4,8 +4,10 @@ use std::process::Stdio;
 
 use crate::support::TestEnv;
 
-const VERBS: [&str; 19] = [
+const VERBS: [&str; 21] = [
     "import",
+    "pull",
+    "push",
     "images",
     "run",
     "shell",

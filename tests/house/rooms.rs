@@ -20,16 +20,25 @@ const ROOMS: [(&str, &[&str]); 11] = [
 ];
 
 /// A foreign library with the only files or rooms that name it.
-const LIBRARIES: [(&str, &[&str]); 9] = [
+const LIBRARIES: [(&str, &[&str]); 18] = [
     ("gix::", &["src/history/git.rs"]),
     ("rusqlite::", &["src/index/"]),
     ("oci_spec::", &["src/oci/"]),
     ("tar::", &["src/oci/"]),
     ("tar_core::", &["src/oci/"]),
     ("zstd::", &["src/oci/", "src/engine/bundle"]),
+    ("oci_client::", &["src/oci/registry/"]),
+    ("docker_credential::", &["src/oci/registry/"]),
+    ("http_auth::", &["src/oci/registry/"]),
+    ("reqwest::", &["src/oci/registry/"]),
+    ("rustls::", &["src/oci/registry/"]),
+    ("bytes::", &["src/oci/registry/"]),
+    ("futures_util::", &["src/oci/registry/"]),
+    ("toml::", &["src/oci/registry/"]),
     ("clap::", &["src/cli/"]),
     ("clap_complete::", &["src/cli/"]),
     ("anstyle::", &["src/cli/"]),
+    ("indicatif::", &["src/cli/"]),
 ];
 
 fn room_of(file: &File) -> Option<&str> {

@@ -223,7 +223,8 @@ fn the_window_of_zstd_is_bounded() {
     let archive = {
         let mut encoder = ::zstd::Encoder::new(Vec::new(), 1).unwrap();
         encoder.window_log(23).unwrap();
-        std::io::Write::write_all(&mut encoder, &OciImage::of(&[bytes.clone()]).archive()).unwrap();
+        std::io::Write::write_all(&mut encoder, &OciImage::of(std::slice::from_ref(&bytes)).archive())
+            .unwrap();
         encoder.finish().unwrap()
     };
     let sources = [

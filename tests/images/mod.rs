@@ -1,8 +1,9 @@
-//! Images in: what must come of images that others got wrong, and of images made to mislead.
+//! Images in and out: what must come of images that others got wrong, of images made to mislead, and of registries.
 
 mod limits;
 mod peers;
 mod platforms;
+mod registry;
 mod running;
 mod tars;
 mod traps;
