@@ -11,7 +11,7 @@ use super::error::LayerError;
 use super::limits::{Limits, within, within_ratio};
 use super::section::{Copy, Section};
 use super::stream::{Counted, Stream};
-use super::tarball::Input;
+use super::tarball::{Input, read_buffered};
 
 /// How many bytes one chunk has.
 const CHUNK_BYTES: usize = 256 * 1024;
@@ -253,11 +253,7 @@ impl Chunks {
 
 impl Read for Chunks {
     fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
-        let have = self.fill_buf()?;
-        let count = have.len().min(to.len());
-        to[..count].copy_from_slice(&have[..count]);
-        self.consume(count);
-        Ok(count)
+        read_buffered(self, to)
     }
 }
 

@@ -23,7 +23,7 @@ use super::layer::{Change, Changes, LayerChanges};
 use super::limits::{Limits, within};
 use super::section::Section;
 use super::source::search;
-use super::tarball::{Input, Tar};
+use super::tarball::{Input, Tar, read_buffered};
 use crate::object::{
     BlobId, Draft, Entry, Meta, NewNode, Platform, SourceError, Timestamp, Tree, TreeId, TreeSink, TreeSource,
 };
@@ -138,11 +138,7 @@ struct Slowly<'b>(&'b [u8], usize);
 
 impl Read for Slowly<'_> {
     fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
-        let have = self.fill_buf()?;
-        let count = have.len().min(to.len());
-        to[..count].copy_from_slice(&have[..count]);
-        self.consume(count);
-        Ok(count)
+        read_buffered(self, to)
     }
 }
 

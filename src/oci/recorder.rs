@@ -5,7 +5,7 @@ use std::io::{self, BufRead, Read};
 use super::error::LayerError;
 use super::feed::{Chunks, LayerSums};
 use super::skeleton::SkeletonWriter;
-use super::tarball::{Input, from_io};
+use super::tarball::{Input, from_io, read_buffered};
 use crate::object::BlobId;
 
 /// Hands bytes on and writes what is no file's bytes into a skeleton, when one is wanted.
@@ -47,11 +47,7 @@ impl<'c> Recorder<'c> {
 
 impl Read for Recorder<'_> {
     fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
-        let have = self.fill_buf()?;
-        let count = have.len().min(to.len());
-        to[..count].copy_from_slice(&have[..count]);
-        self.consume(count);
-        Ok(count)
+        read_buffered(self, to)
     }
 }
 

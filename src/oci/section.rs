@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::decompress::Format;
 use super::digest::{Algorithm, Digest, Hasher};
 use super::error::LayerError;
-use super::tarball::Input;
+use super::tarball::{Input, read_buffered};
 use crate::disk::{DiskError, create_new};
 
 const BUFFER_BYTES: usize = 128 * 1024;
@@ -150,11 +150,7 @@ impl Read for SectionReader {
         if self.used == self.buffer.len() && to.len() >= BUFFER_BYTES {
             return self.read_file(to);
         }
-        let have = self.fill_buf()?;
-        let count = have.len().min(to.len());
-        to[..count].copy_from_slice(&have[..count]);
-        self.consume(count);
-        Ok(count)
+        read_buffered(self, to)
     }
 }
 

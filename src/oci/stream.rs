@@ -7,6 +7,7 @@ use super::error::{ImportError, LayerError};
 use super::layer::{Change, Changes, Place};
 use super::limits::Limits;
 use super::section::SectionReader;
+use super::tarball::read_buffered;
 use super::unpack;
 use crate::object::{Draft, Existing, Meta, Placing, Timestamp, TreePath};
 use crate::store::Batch;
@@ -104,11 +105,7 @@ impl<'i> Stream<'i> {
 
 impl Read for Stream<'_> {
     fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
-        let have = self.fill_buf()?;
-        let count = have.len().min(to.len());
-        to[..count].copy_from_slice(&have[..count]);
-        self.consume(count);
-        Ok(count)
+        read_buffered(self, to)
     }
 }
 

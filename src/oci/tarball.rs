@@ -38,6 +38,15 @@ pub(super) trait Input: BufRead {
     fn body(&mut self, _begins: bool) {}
 }
 
+/// Reads what a buffered reader has at hand: the one way to be a reader for those that are buffered by themselves.
+pub(super) fn read_buffered(input: &mut impl BufRead, to: &mut [u8]) -> std::io::Result<usize> {
+    let have = input.fill_buf()?;
+    let count = have.len().min(to.len());
+    to[..count].copy_from_slice(&have[..count]);
+    input.consume(count);
+    Ok(count)
+}
+
 impl Input for &[u8] {}
 
 impl<I: Input + ?Sized> Input for &mut I {
