@@ -11,6 +11,8 @@
 # mounted with `discard` the removal of one's files is paid by the next. REMOVE=1: elsewhere they can go at once, and one round's room is
 # enough. ONLY: words that the names of contenders must hold one of. WORK: where, if not in a new directory below TMPDIR.
 set -euo pipefail
+# Without privileges podman leaves a process behind, which keeps its namespaces for the next call.
+stop_podman() { local pid; if pid=$(cat "$work/run/libpod/tmp/pause.pid" 2>/dev/null); then kill -9 "$pid" || true; fi; }
 here=$(realpath "$(dirname "$0")/..")
 treebox=$(realpath "${TREEBOX:-$here/target/release/treebox}")
 floor=${FLOOR:-}
@@ -27,7 +29,9 @@ work=${WORK:-$(mktemp -d)}
 mkdir -p "$work"
 if [[ -z "${WORK:-}" ]]; then
     # What podman made belongs to subordinate ids.
-    trap 'cd /; podman unshare rm -rf "$work" 2>/dev/null; rm -rf "$work"' EXIT
+    trap 'cd /; podman unshare rm -rf "$work"/out 2>/dev/null; stop_podman; rm -rf "$work"' EXIT
+else
+    trap stop_podman EXIT
 fi
 cd "$work"
 export HOME=$work TMPDIR=$work XDG_RUNTIME_DIR=$work/run

@@ -81,6 +81,11 @@ impl Drop for Bench {
         if is_root() {
             return;
         }
+        // Without privileges podman leaves a process behind, which keeps its namespaces for the next call.
+        let pause = std::fs::read_to_string(dir.join("libpod/tmp/pause.pid")).ok();
+        if let Some(pid) = pause.and_then(|pid| rustix::process::Pid::from_raw(pid.trim().parse().ok()?)) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
         let cleaned = Command::new("unshare")
             .args(["--map-auto", "--map-root-user", "--", "rm", "-rf", "--"])
             .args(std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()))
