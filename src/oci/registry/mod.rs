@@ -1,6 +1,6 @@
 //! Images from registries and to them: the OCI distribution protocol.
 //!
-//! What is fetched lies in [`Originals`](super::Originals) afterwards, checked; an import takes it from there. What is sent comes from
+//! What is fetched lies in [`Originals`] afterwards, checked; an import takes it from there. What is sent comes from
 //! memory or from files. Every call runs on a thread of its own with a small runtime, so it may be made from anywhere.
 //!
 //! Reading goes through `reqwest`, the HTTP client that `oci-client` sits on: `oci-client` reads manifests, tokens and error texts whole,
@@ -11,7 +11,7 @@
 //! through `Originals`.
 //!
 //! # Invariants
-//! - Nothing is kept that has not the digest it was asked for by, and nothing is read beyond its size or [`Limits`](super::Limits).
+//! - Nothing is kept that has not the digest it was asked for by, and nothing is read beyond its size or [`Limits`].
 //! - Credentials go to the host that they are for, and to the token service which that host names over the same or better protection; they
 //!   are in no error and no debug output.
 //! - Plain HTTP and unchecked certificates are used only where the caller or `registries.conf` says so.
