@@ -19,7 +19,7 @@ use super::export::write_layer;
 use super::import::{DocumentFacts, ImageFacts, LayerFacts};
 use super::limits::Limits;
 use super::originals::{Form, Originals};
-use super::skeleton::assemble;
+use super::skeleton::{AssembleError, assemble};
 use super::tarwrite::ExportError;
 use crate::disk::{DiskError, Scratch, create_new};
 use crate::object::{self, TreeId, TreePath};
@@ -273,15 +273,11 @@ impl Builder<'_> {
             self.notes.push(format!("{} layers: many tools take {MANY_LAYERS} at the most", layers.len()));
         }
         let raw = match base {
-            Some((facts, _)) => self.document(&facts.config)?,
+            Some((facts, _)) => self.document_bytes(&facts.config)?,
             None => None,
         };
-        let raw = raw.and_then(|part| match part.bytes {
-            PartBytes::Memory(bytes) => describe::raw_config(&bytes),
-            PartBytes::Made(_) | PartBytes::Original(_) => None,
-        });
-        let base_layers = plans.iter().take_while(|plan| matches!(plan, Plan::Original(_))).count();
-        let history = self.history(lineage, &plans, base_layers, raw.as_ref());
+        let raw = raw.and_then(|bytes| describe::raw_config(&bytes));
+        let history = self.history(lineage, plans.len(), raw.as_ref());
         let created = lineage.steps.last().map(|step| step.time_seconds);
         let created = match (created, self.options.epoch) {
             (Some(created), Some(epoch)) => Some(created.min(epoch)),
@@ -303,8 +299,7 @@ impl Builder<'_> {
     fn history(
         &self,
         lineage: &Lineage,
-        plans: &[Plan<'_>],
-        base_layers: usize,
+        layers: usize,
         raw: Option<&serde_json::Value>,
     ) -> Vec<serde_json::Value> {
         let time = |seconds: i64| self.options.epoch.map_or(seconds, |epoch| seconds.min(epoch));
@@ -315,8 +310,8 @@ impl Builder<'_> {
             HistoryStep { text: &step.text, time_seconds: time(step.time_seconds), empty }
         });
         let steps: Vec<_> = steps.collect();
-        if plans.len() > 1 || base_layers > 0 || self.options.layering == Layering::PerCommit {
-            let layers_below = plans.len() - steps.iter().filter(|step| !step.empty).count();
+        if self.options.layering == Layering::PerCommit {
+            let layers_below = layers - steps.iter().filter(|step| !step.empty).count();
             describe::history(raw, layers_below, &steps)
         } else {
             describe::history_of_one(raw, &steps)
@@ -334,21 +329,22 @@ impl Builder<'_> {
 
     /// A document as it came; `None` when it is gone or damaged.
     fn document(&self, facts: &DocumentFacts) -> Result<Option<Part>, BuildError> {
-        let bytes = match self.originals.document(&facts.digest, Limits::MANIFEST_BYTES) {
-            Ok(Some(bytes)) => bytes,
-            Ok(None) => return Ok(None),
-            Err(ImportError::Mismatch { .. }) => {
-                self.originals.discard(&facts.digest)?;
-                return Ok(None);
-            }
-            Err(error) => return Err(error.into()),
-        };
-        Ok(Some(Part {
+        Ok(self.document_bytes(facts)?.map(|bytes| Part {
             digest: facts.digest.clone(),
             size: bytes.len() as u64,
             media_type: facts.media_type.clone(),
             bytes: PartBytes::Memory(bytes),
         }))
+    }
+
+    fn document_bytes(&self, facts: &DocumentFacts) -> Result<Option<Vec<u8>>, BuildError> {
+        match self.originals.document(&facts.digest, Limits::MANIFEST_BYTES) {
+            Err(ImportError::Mismatch { .. }) => {
+                self.originals.discard(&facts.digest)?;
+                Ok(None)
+            }
+            found => Ok(found?),
+        }
     }
 
     /// A layer as it came; `None` when it is gone. With `exact` its bytes count, else the archive in it does.
@@ -370,12 +366,15 @@ impl Builder<'_> {
                 };
                 let algorithm = facts.digest.algorithm();
                 let mut made = Making::new(&self.next_file(), compression, algorithm)?;
-                let assembled = assemble(skeleton.reader(), self.store, &mut made);
-                let layer = made.finish(assembled)?;
-                if layer.diff_id != facts.digest {
-                    self.originals.discard(&facts.digest)?;
+                let layer = match assemble(skeleton.reader(), self.store, &mut made) {
+                    Ok(()) => Some(made.finish(Ok(()))?),
+                    Err(AssembleError::Io(error)) => return made.finish(Err(error)).map(Some),
+                    Err(AssembleError::Damaged) => None,
+                };
+                let Some(layer) = layer.filter(|layer| layer.diff_id == facts.digest) else {
+                    self.originals.discard_form(&facts.digest, Form::Skeleton)?;
                     return Ok(None);
-                }
+                };
                 let media_type = if exact { media_type } else { layer.part.media_type };
                 Ok(Some(BuiltLayer { part: Part { media_type, ..layer.part }, diff_id }))
             }

@@ -149,7 +149,11 @@ impl Originals {
 
     /// Throws away what is not what its digest says; one that is gone already is no error.
     pub fn discard(&self, digest: &Digest) -> Result<(), DiskError> {
-        let path = self.path(digest);
+        self.discard_form(digest, Form::Whole)
+    }
+
+    pub(super) fn discard_form(&self, digest: &Digest, form: Form) -> Result<(), DiskError> {
+        let path = self.form_path(digest, form);
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(DiskError::new("remove", &path, error))

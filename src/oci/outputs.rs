@@ -19,6 +19,7 @@ use super::error::LayerError;
 use super::limits::Limits;
 use super::section::Section;
 use super::source::Reading;
+use super::tarball::from_io;
 use crate::disk::{DiskError, create_new, exists, read_limited};
 
 const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
@@ -168,10 +169,15 @@ pub fn write_docker_archive(
         for layer in &built.layers {
             let member = format!("{}.tar", layer.diff_id.hex());
             if members.insert(member.clone()) {
-                let plain = plain(built, &layer.part, &layer.diff_id)?;
-                archive.part(&member, &plain)?;
-                if let PartBytes::Made(path) = &plain.bytes {
-                    let _ = fs::remove_file(path);
+                // One that is not compressed is its archive already.
+                if layer.part.digest == layer.diff_id {
+                    archive.part(&member, &layer.part)?;
+                } else {
+                    let plain = plain(built, &layer.part, &layer.diff_id)?;
+                    archive.part(&member, &plain)?;
+                    if let PartBytes::Made(path) = &plain.bytes {
+                        let _ = fs::remove_file(path);
+                    }
                 }
             }
             layers.push(member);
@@ -203,7 +209,13 @@ fn plain(built: &Built, part: &Part, diff_id: &Digest) -> Result<Part, OutputErr
     loop {
         let count = match reading.read(&mut buffer) {
             Ok(count) => count,
-            Err(error) => return Err(failed(super::tarball::from_io(error))),
+            Err(error) => {
+                return Err(match from_io(error) {
+                    // Its digest has not been looked at yet: it is not what it was.
+                    LayerError::Compression { .. } => damaged(part),
+                    other => failed(other),
+                });
+            }
         };
         if count == 0 {
             break;

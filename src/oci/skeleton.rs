@@ -78,15 +78,31 @@ impl SkeletonWriter {
     }
 }
 
-/// Puts an archive together again. The caller checks its digest: nothing else here says that it is the same.
-pub(super) fn assemble(skeleton: impl BufRead, store: &Store, mut out: impl Write) -> io::Result<()> {
-    let mut file = skeleton;
-    let mut magic = [0; MAGIC.len()];
-    file.read_exact(&mut magic)?;
-    if magic != *MAGIC {
-        return Err(damaged("it has an unknown magic"));
+/// An archive could not be put together.
+#[derive(Debug)]
+pub(super) enum AssembleError {
+    /// The skeleton is no skeleton, or not all of one.
+    Damaged,
+    /// A blob could not be read, the skeleton's file failed, or the output took nothing more.
+    Io(io::Error),
+}
+
+impl From<io::Error> for AssembleError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
     }
-    let mut records = zstd::Decoder::with_buffer(file)?;
+}
+
+/// Puts an archive together again. The caller checks its digest: nothing else here says that it is the same.
+pub(super) fn assemble(
+    mut skeleton: impl BufRead,
+    store: &Store,
+    mut out: impl Write,
+) -> Result<(), AssembleError> {
+    if array(&mut skeleton)? != *MAGIC {
+        return Err(AssembleError::Damaged);
+    }
+    let mut records = zstd::Decoder::with_buffer(skeleton)?;
     let mut literal = Vec::new();
     loop {
         match array::<1>(&mut records)?[0] {
@@ -94,10 +110,10 @@ pub(super) fn assemble(skeleton: impl BufRead, store: &Store, mut out: impl Writ
             LITERAL => {
                 let len = u32::from_le_bytes(array(&mut records)?) as usize;
                 if len > LITERAL_BYTES {
-                    return Err(damaged("a literal is too long"));
+                    return Err(AssembleError::Damaged);
                 }
                 literal.resize(len, 0);
-                records.read_exact(&mut literal)?;
+                fill(&mut records, &mut literal)?;
                 out.write_all(&literal)?;
             }
             BLOB => {
@@ -105,20 +121,24 @@ pub(super) fn assemble(skeleton: impl BufRead, store: &Store, mut out: impl Writ
                 let size = u64::from_le_bytes(array(&mut records)?);
                 let mut blob = store.open_blob(&id).map_err(io::Error::other)?;
                 if io::copy(&mut blob, &mut out)? != size {
-                    return Err(damaged("a file has another size than its blob"));
+                    return Err(AssembleError::Damaged);
                 }
             }
-            _ => return Err(damaged("a record is of an unknown kind")),
+            _ => return Err(AssembleError::Damaged),
         }
     }
 }
 
-fn array<const N: usize>(input: &mut impl Read) -> io::Result<[u8; N]> {
+fn array<const N: usize>(skeleton: &mut impl Read) -> Result<[u8; N], AssembleError> {
     let mut bytes = [0; N];
-    input.read_exact(&mut bytes)?;
+    fill(skeleton, &mut bytes)?;
     Ok(bytes)
 }
 
-fn damaged(reason: &'static str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("the layer's skeleton is damaged: {reason}"))
+/// What the system has to say about the file is no damage of it; an early end and what zstd says are.
+fn fill(skeleton: &mut impl Read, bytes: &mut [u8]) -> Result<(), AssembleError> {
+    skeleton.read_exact(bytes).map_err(|error| match error.raw_os_error() {
+        Some(_) => AssembleError::Io(error),
+        None => AssembleError::Damaged,
+    })
 }

@@ -170,6 +170,46 @@ fn what_was_kept_and_is_gone_or_damaged_is_made_anew_and_told() {
 }
 
 #[test]
+fn a_damaged_skeleton_is_thrown_away_and_the_layer_made_anew() {
+    let lower = TarMaker::new().file("a", &"1".repeat(5000)).file("b", "2").end();
+    // Cut, changed so that zstd sees it, no skeleton at all, and one of another archive.
+    let other = || {
+        let place = Place::new();
+        let dir = place.path("in");
+        OciImage::of(&[TarMaker::new().file("c", "").end()]).write_layout(&dir);
+        let imported = place.import(&ImageSource::OciLayout { dir, reference: None });
+        let digest = imported.image.unwrap().layers[0].digest.clone();
+        std::fs::read(place.originals().path(&digest).with_extension("skeleton")).unwrap()
+    };
+    let damages: [&dyn Fn(Vec<u8>) -> Vec<u8>; 4] = [
+        &|bytes| bytes[..bytes.len() / 2].to_vec(),
+        &|mut bytes| {
+            bytes[10] ^= 0xff;
+            bytes
+        },
+        &|_| b"nothing".to_vec(),
+        &|_| other(),
+    ];
+    for (number, damage) in damages.iter().enumerate() {
+        for layering in [Layering::Auto, Layering::PerCommit] {
+            let place = Place::new();
+            let dir = place.path("in");
+            OciImage::of(std::slice::from_ref(&lower)).write_layout(&dir);
+            let imported = place.import(&ImageSource::OciLayout { dir, reference: None });
+            let facts = imported.image.clone().unwrap();
+            let skeleton = place.originals().path(&facts.layers[0].digest).with_extension("skeleton");
+            std::fs::write(&skeleton, damage(std::fs::read(&skeleton).unwrap())).unwrap();
+            let config = imported.state.config.clone();
+            let lineage = grown(imported.root, config, Some((facts, imported.state)), vec![]);
+            let image = built(&place, &lineage, layering);
+            assert!(!image.unchanged && !image.notes.is_empty(), "damage {number}");
+            assert!(!skeleton.exists(), "damage {number}");
+            assert_eq!(again(&image).1.root, imported.root, "damage {number}");
+        }
+    }
+}
+
+#[test]
 fn a_docker_archive_comes_in_and_goes_out_with_its_image_id() {
     let layer = TarMaker::new().file("a", "1").end();
     let digest = |bytes: &[u8]| super::super::testing::sha256(bytes);
