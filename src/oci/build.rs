@@ -278,11 +278,11 @@ impl Builder<'_> {
         };
         let raw = raw.and_then(|bytes| describe::raw_config(&bytes));
         let history = self.history(lineage, plans.len(), raw.as_ref());
-        let created = lineage.steps.last().map(|step| step.time_seconds);
-        let created = match (created, self.options.epoch) {
-            (Some(created), Some(epoch)) => Some(created.min(epoch)),
-            (created, _) => created,
-        };
+        let last = lineage.steps.last().map(|step| step.time_seconds);
+        let created = last.or_else(|| raw.as_ref().and_then(describe::created_seconds));
+        let created = created.map(|created| self.options.epoch.map_or(created, |epoch| created.min(epoch)));
+        // A time that nothing changes stays as it was written.
+        let created = created.filter(|_| last.is_some() || self.options.epoch.is_some());
         let config = describe::config(
             &lineage.state.config,
             base.map(|(_, state)| &state.config),

@@ -41,7 +41,12 @@ pub(super) fn runtime_config(image: &ImageConfiguration) -> Config {
 
 /// When the image was made, in seconds since 1970; `None` when the config does not say or says nonsense.
 pub(super) fn created_seconds(image: &ImageConfiguration) -> Option<i64> {
-    image.created().as_deref()?.parse::<jiff::Timestamp>().ok().map(|time| time.as_second())
+    seconds_of(image.created().as_deref()?)
+}
+
+/// A time as configs have it, in seconds since 1970.
+pub(super) fn seconds_of(text: &str) -> Option<i64> {
+    text.parse::<jiff::Timestamp>().ok().map(|time| time.as_second())
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::build::{BuiltLayer, Part, PartBytes};
 use super::compress::Compression;
+use super::config::seconds_of;
 use super::digest::{Algorithm, Digest};
 use super::document::{MediaType, Role};
 use super::normalize;
@@ -31,6 +32,11 @@ pub(super) fn layer_media_type(compression: Compression) -> &'static str {
 /// A config as it came, to be built upon; `None` when it is no JSON object.
 pub(super) fn raw_config(bytes: &[u8]) -> Option<Value> {
     normalize::parse(bytes).ok().filter(Value::is_object)
+}
+
+/// When an image was made, by its config as it came.
+pub(super) fn created_seconds(raw: &Value) -> Option<i64> {
+    seconds_of(raw.get("created")?.as_str()?)
 }
 
 /// The config of an image. What `raw` says and a state does not know stays.

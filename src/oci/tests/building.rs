@@ -266,6 +266,26 @@ fn times_are_clamped_in_what_is_made() {
 }
 
 #[test]
+fn the_time_of_an_image_that_grew_no_further_is_clamped_too() {
+    let place = Place::new();
+    let dir = place.path("in");
+    let mut image = OciImage::of(&[TarMaker::new().file("a", "").end()]);
+    image.config["created"] = serde_json::json!("2024-01-02T03:04:05.5Z");
+    image.write_layout(&dir);
+    let imported = place.import(&ImageSource::OciLayout { dir, reference: None });
+    let facts = imported.image.clone().unwrap();
+    let config = imported.state.config.clone();
+    let lineage = grown(imported.root, config, Some((facts, imported.state)), vec![]);
+    let created = |epoch| {
+        let options = BuildOptions { layering: Layering::One, epoch, ..BuildOptions::default() };
+        let image = build(&place.store, &place.originals(), &lineage, &options).unwrap();
+        json(&image.config)["created"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(created(None), "2024-01-02T03:04:05.5Z");
+    assert_eq!(created(Some(1000)), "1970-01-01T00:16:40Z");
+}
+
+#[test]
 fn a_layout_takes_several_images_and_a_tag_moves() {
     let place = Place::new();
     let image = |name: &str| {
