@@ -14,6 +14,7 @@ mod codec;
 mod diff;
 mod draft;
 mod id;
+mod lines;
 mod lookup;
 mod meta;
 mod mount;
@@ -29,6 +30,7 @@ pub use codec::DecodeError;
 pub use diff::{Change, ChangeKind, diff};
 pub use draft::{Draft, DraftError, LinkKey, NewNode};
 pub use id::{BlobHasher, BlobId, CommitId, IdPrefix, LinkGroup, ParseIdError, RunKey, StateId, TreeId};
+pub use lines::{Hunk, MAX_TEXT_BYTES, is_text, line_hunks, lines};
 pub use lookup::{LookupError, MAX_SYMLINKS, entry_at, resolve};
 pub use meta::{
     MAX_XATTR_COUNT, MAX_XATTR_NAME_BYTES, MAX_XATTR_VALUE_BYTES, Meta, MetaError, Xattr, Xattrs,

@@ -20,8 +20,9 @@ const ROOMS: [(&str, &[&str]); 11] = [
 ];
 
 /// A foreign library with the only files or rooms that name it.
-const LIBRARIES: [(&str, &[&str]); 18] = [
+const LIBRARIES: [(&str, &[&str]); 19] = [
     ("gix::", &["src/history/git.rs"]),
+    ("imara_diff::", &["src/object/lines.rs"]),
     ("rusqlite::", &["src/index/"]),
     ("oci_spec::", &["src/oci/"]),
     ("tar::", &["src/oci/"]),
