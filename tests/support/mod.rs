@@ -187,7 +187,7 @@ pub fn names(dir: &Path) -> Vec<String> {
 pub fn masked(text: &str) -> String {
     let mask = |word: &str| {
         let hex = word.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
-        if hex && matches!(word.len(), 12 | 40 | 64) {
+        if hex && matches!(word.len(), 12 | 32 | 40 | 64) {
             "[ID]".to_owned()
         } else if word.len() > 19 && word.as_bytes()[10] == b'T' && word.ends_with('Z') {
             "[DATE]".to_owned()
