@@ -6,6 +6,7 @@
 
 pub mod blocking;
 
+mod again;
 mod catalog;
 mod child;
 mod command;
@@ -34,6 +35,7 @@ mod prepared;
 mod pull;
 mod push;
 mod read;
+mod recall;
 mod refs;
 mod revision;
 mod run;
