@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use super::{
-    branch, cat, checkout, completions, cp, diff, doctor, export, images, import, log, ls, pull, push,
+    branch, cat, checkout, completions, cp, diff, doctor, export, images, import, log, ls, merge, pull, push,
     reflog, reset, run, shell, show, switch, tag,
 };
 
@@ -89,6 +89,7 @@ pub(super) enum Verb {
     Ls(ls::Args),
     Cat(cat::Args),
     Cp(cp::Args),
+    Merge(merge::Args),
     Reset(reset::Args),
     Reflog(reflog::Args),
     Doctor(doctor::Args),

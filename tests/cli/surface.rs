@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use crate::support::TestEnv;
 
-const VERBS: [&str; 21] = [
+const VERBS: [&str; 22] = [
     "import",
     "pull",
     "push",
@@ -22,6 +22,7 @@ const VERBS: [&str; 21] = [
     "ls",
     "cat",
     "cp",
+    "merge",
     "reset",
     "reflog",
     "doctor",

@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::{Side, three};
-use crate::object::Config;
+use super::{Settled, Side, three};
+use crate::object::{Config, Platform};
+
+/// A value that no config has.
+const NEITHER: &str = "\0";
 
 /// One setting that two sides changed in different ways.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,23 +29,24 @@ pub fn merge_configs(
     base: Option<&Config>,
     ours: &Config,
     theirs: &Config,
-    favour: Option<Side>,
+    favour: Option<Settled>,
 ) -> (Config, Vec<ConfigConflict>) {
     let mut merging = Merging { favour, conflicts: Vec::new() };
     let mut merged = ours.clone();
     macro_rules! setting {
-        ($field:ident, $show:expr) => {
+        ($field:ident, $show:expr, $neither:expr) => {
             let base = base.map(|base| &base.$field);
-            merged.$field =
-                merging.one(stringify!($field).replace('_', " "), base, &ours.$field, &theirs.$field, $show);
+            let sides = (base, &ours.$field, &theirs.$field);
+            merged.$field = merging.one(stringify!($field).replace('_', " "), sides, $show, $neither);
         };
     }
-    setting!(platform, &|value| value.to_string());
-    setting!(workdir, &Clone::clone);
-    setting!(user, &Clone::clone);
-    setting!(entrypoint, &|value| value.join(" "));
-    setting!(cmd, &|value| value.join(" "));
-    setting!(stop_signal, &Clone::clone);
+    let nobody = || NEITHER.to_owned();
+    setting!(platform, &|value| value.to_string(), || Platform { os: nobody(), ..Platform::host() });
+    setting!(workdir, &Clone::clone, nobody);
+    setting!(user, &Clone::clone, nobody);
+    setting!(entrypoint, &|value| value.join(" "), || vec![nobody()]);
+    setting!(cmd, &|value| value.join(" "), || vec![nobody()]);
+    setting!(stop_signal, &Clone::clone, nobody);
     let env =
         merging.keyed("env", base.map(|base| by_key(&base.env)), &by_key(&ours.env), &by_key(&theirs.env));
     merged.env = in_order(&ours.env, &theirs.env, &env);
@@ -55,7 +59,7 @@ pub fn merge_configs(
 }
 
 struct Merging {
-    favour: Option<Side>,
+    favour: Option<Settled>,
     conflicts: Vec<ConfigConflict>,
 }
 
@@ -63,21 +67,20 @@ impl Merging {
     fn one<T: Clone + PartialEq>(
         &mut self,
         setting: String,
-        base: Option<&T>,
-        ours: &T,
-        theirs: &T,
+        (base, ours, theirs): (Option<&T>, &T, &T),
         show: &dyn Fn(&T) -> String,
+        neither: impl FnOnce() -> T,
     ) -> T {
         if let Some(value) = three(base, ours, theirs) {
             return value.clone();
         }
         match self.favour {
-            Some(Side::Ours) => ours.clone(),
-            Some(Side::Theirs) => theirs.clone(),
+            Some(Settled::By(Side::Ours)) => ours.clone(),
+            Some(Settled::By(Side::Theirs)) => theirs.clone(),
+            Some(Settled::Neither) => neither(),
             None => {
-                let [base, ours_text, theirs_text] =
-                    [base, Some(ours), Some(theirs)].map(|side| side.map(show));
-                self.conflicts.push(ConfigConflict { setting, base, ours: ours_text, theirs: theirs_text });
+                let [base, left, right] = [base, Some(ours), Some(theirs)].map(|side| side.map(show));
+                self.conflicts.push(ConfigConflict { setting, base, ours: left, theirs: right });
                 ours.clone()
             }
         }
@@ -91,6 +94,7 @@ impl Merging {
         theirs: &BTreeMap<String, String>,
     ) -> BTreeMap<String, String> {
         let base = base.unwrap_or_default();
+        let neither = NEITHER.to_owned();
         let mut merged = BTreeMap::new();
         let keys: std::collections::BTreeSet<&String> = ours.keys().chain(theirs.keys()).collect();
         for key in keys {
@@ -98,8 +102,9 @@ impl Merging {
             let value = match three(Some(&before), &left, &right) {
                 Some(value) => *value,
                 None => match self.favour {
-                    Some(Side::Ours) => left,
-                    Some(Side::Theirs) => right,
+                    Some(Settled::By(Side::Ours)) => left,
+                    Some(Settled::By(Side::Theirs)) => right,
+                    Some(Settled::Neither) => Some(&neither),
                     None => {
                         let [base, ours, theirs] = [before, left, right].map(|side| side.cloned());
                         let setting = format!("{what} {key}");
@@ -181,8 +186,14 @@ mod tests {
         let settings: Vec<_> = conflicts.iter().map(|conflict| conflict.setting.as_str()).collect();
         assert_eq!(settings, ["workdir", "env A"]);
         assert_eq!((conflicts[1].ours.as_deref(), conflicts[1].theirs.as_deref()), (Some("2"), None));
-        assert_eq!(merge_configs(Some(&base), &ours, &theirs, Some(Side::Ours)), (ours.clone(), vec![]));
-        assert_eq!(merge_configs(Some(&base), &ours, &theirs, Some(Side::Theirs)), (theirs, vec![]));
+        assert_eq!(
+            merge_configs(Some(&base), &ours, &theirs, Some(Settled::By(Side::Ours))),
+            (ours.clone(), vec![])
+        );
+        assert_eq!(
+            merge_configs(Some(&base), &ours, &theirs, Some(Settled::By(Side::Theirs))),
+            (theirs, vec![])
+        );
     }
 
     #[test]
