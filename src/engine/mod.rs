@@ -6,6 +6,7 @@
 
 pub mod blocking;
 
+mod again;
 mod catalog;
 mod child;
 mod command;
@@ -19,11 +20,13 @@ mod face;
 mod foreign;
 mod image_record;
 mod images;
+mod join;
 mod layers;
 mod limits;
 mod lineage;
 mod live;
 mod log;
+mod merge;
 mod mounts;
 mod naming;
 mod network;
@@ -35,6 +38,7 @@ mod prepared;
 mod pull;
 mod push;
 mod read;
+mod recall;
 mod refs;
 mod revision;
 mod run;
@@ -60,6 +64,7 @@ pub use export::{ExportOptions, ExportTarget, Exported};
 pub use face::{Branch, Engine, Live, Prepared, Process, Running, State};
 pub use limits::{Limit, LimitKind, Mechanism};
 pub use live::Killer;
+pub use merge::{Merge, MergeHow, MergeOptions};
 pub use mounts::{DEFAULT_TMPFS_BYTES, MAX_SECRET_BYTES, Mount, SecretSource, Sharing};
 pub use open::SandboxOptions;
 pub use outcome::{ChangeCounts, Exited, Finished, Outcome, Resources};
