@@ -23,7 +23,7 @@ pub(super) enum Begun {
     /// It is not run: this is what is remembered of it.
     Remembered(Outcome),
     /// It runs; with the writing end of its input when that is piped.
-    Running(Execution, Option<File>),
+    Running(Box<Execution>, Option<File>),
 }
 
 impl State {
@@ -109,7 +109,7 @@ impl Core {
             }
         }
         let (execution, stdin) = self.begin(parent, command, resolved, sink)?;
-        Ok(Begun::Running(execution, stdin))
+        Ok(Begun::Running(Box::new(execution), stdin))
     }
 
     /// What is remembered of a command on that parent, as far as its reuse policy allows.
