@@ -247,6 +247,14 @@ impl Command {
         self.stdin != Stdin::Piped && self.terminal.is_none()
     }
 
+    /// The bytes on its standard input that are kept with its result, so that it can be run again.
+    pub(super) fn kept_stdin(&self) -> Option<Vec<u8>> {
+        match &self.stdin {
+            Stdin::Bytes(bytes) if !bytes.is_empty() && !self.disposable => Some(bytes.clone()),
+            _ => None,
+        }
+    }
+
     /// Leaves no state and remembers nothing: only output, exit status and metrics.
     pub fn disposable(mut self, yes: bool) -> Self {
         self.disposable = yes;

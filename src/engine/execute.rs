@@ -39,6 +39,8 @@ pub(super) struct Ground {
     pub(super) parent: State,
     pub(super) resolved: Resolved,
     disposable: bool,
+    /// What it reads on standard input, when that counts in its key.
+    stdin: Option<Vec<u8>>,
     stack: Stack,
     mounts: RunMounts,
     /// How long the mounts had to be waited for, which is part of the time that a command has.
@@ -129,6 +131,7 @@ impl Core {
             parent: parent.clone(),
             resolved,
             disposable: command.disposable,
+            stdin: command.kept_stdin(),
             waited,
             stack,
             mounts,
@@ -330,6 +333,12 @@ impl Ground {
         }
         let stdout = output(&batch, &outcome.stdout)?;
         let stderr = output(&batch, &outcome.stderr)?;
+        if outcome.changed
+            && let Some(stdin) = &self.stdin
+        {
+            // Its result may become a commit, and what a commit ran can be run again.
+            batch.put_blob(stdin, None)?;
+        }
         let large = matches!(stdout, OutputRecord::Blob(..)) || matches!(stderr, OutputRecord::Blob(..));
         if outcome.changed || large {
             batch.commit()?;

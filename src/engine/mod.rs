@@ -6,6 +6,7 @@
 
 pub mod blocking;
 
+mod again;
 mod cancel;
 mod catalog;
 mod child;
@@ -36,6 +37,7 @@ mod prepared;
 mod pull;
 mod push;
 mod read;
+mod recall;
 mod refs;
 mod revision;
 mod run;

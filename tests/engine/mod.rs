@@ -1,5 +1,6 @@
 //! The library as a program uses it.
 
+mod again;
 mod asynchronous;
 mod capture;
 mod copying;

@@ -2,7 +2,7 @@
 //!
 //! [`Mount`] is what is asked for. `resolve.rs` opens sources and says what counts in the run key; `points.rs` finds where in the tree each
 //! mount goes and what stands in for mount points that the tree lacks; `cache.rs` and `secret.rs` are what their names say; `open.rs`
-//! joins them for one run.
+//! joins them for one run; `again.rs` makes those of a recorded run.
 //!
 //! # Invariants
 //! - A mount point that the tree lacks stands in a lower layer of the run's own. Nothing is ever made in the state, and nothing in a host
@@ -10,6 +10,7 @@
 //! - What is hashed into the key is what is shown: the same open file, looked at again after the run.
 //! - A secret's bytes are in memory alone. What is kept of a run is searched for them first.
 
+mod again;
 mod cache;
 mod open;
 mod points;
