@@ -357,7 +357,7 @@ impl<'f> Field<'f> {
         let core = &self.state.core;
         let resolved: Resolved = core.resolve_command(self.state, command)?;
         let execution = match core.begin_unless_remembered(self.state, command, resolved, None)? {
-            Begun::Remembered(outcome) => return self.cross(at, true, || Ok(outcome)),
+            Begun::Remembered(outcome) => return self.cross(at, true, || Ok(*outcome)),
             Begun::Running(execution, _) => execution,
         };
         let (mut child, ground) = execution.into_parts();

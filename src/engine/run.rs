@@ -21,7 +21,7 @@ use crate::object::TreeId;
 /// A command that was asked for.
 pub(super) enum Begun {
     /// It is not run: this is what is remembered of it.
-    Remembered(Outcome),
+    Remembered(Box<Outcome>),
     /// It runs; with the writing end of its input when that is piped.
     Running(Box<Execution>, Option<File>),
 }
@@ -80,7 +80,7 @@ impl Core {
         live: Option<&mut dyn FnMut(LiveInput)>,
     ) -> Result<Outcome> {
         let (execution, stdin) = match self.begin_unless_remembered(parent, command, resolved, sink)? {
-            Begun::Remembered(outcome) => return Ok(outcome),
+            Begun::Remembered(outcome) => return Ok(*outcome),
             Begun::Running(execution, stdin) => (execution, stdin),
         };
         if let Some(live) = live {
@@ -99,13 +99,13 @@ impl Core {
         sink: Option<Sink>,
     ) -> Result<Begun> {
         if let Some(outcome) = self.remembered(parent, command, &resolved)? {
-            return Ok(Begun::Remembered(outcome));
+            return Ok(Begun::Remembered(Box::new(outcome)));
         }
         if resolved.spec.root_mode != self.learn_root_mode()? {
             // Subordinate ids came or went since a worker last ran: the key is another one.
             resolved = self.resolve_command(parent, command)?;
             if let Some(outcome) = self.remembered(parent, command, &resolved)? {
-                return Ok(Begun::Remembered(outcome));
+                return Ok(Begun::Remembered(Box::new(outcome)));
             }
         }
         let (execution, stdin) = self.begin(parent, command, resolved, sink)?;
