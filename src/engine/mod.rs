@@ -7,6 +7,7 @@
 pub mod blocking;
 
 mod again;
+mod cancel;
 mod catalog;
 mod child;
 mod command;
@@ -15,6 +16,7 @@ mod core;
 mod doctor;
 mod error;
 mod execute;
+mod explore;
 mod export;
 mod face;
 mod foreign;
@@ -58,8 +60,10 @@ pub use crate::oci::registry::{Credentials, Listener, RegistryOptions, Transfer}
 pub use crate::oci::{Compression, InvalidCompression, Layering, Limits};
 pub use crate::sandbox::{IdentityChoice, TerminalSize};
 pub use crate::store::BlobReader;
+pub use cancel::Cancel;
 pub use command::{Command, DEFAULT_MAX_OUTPUT_BYTES, Reuse, Stdin};
 pub use error::{Error, ErrorKind, Result};
+pub use explore::{ExploreOptions, Explored, Fate, FateSink, Race};
 pub use export::{ExportOptions, ExportTarget, Exported};
 pub use face::{Branch, Engine, Live, Prepared, Process, Running, State};
 pub use limits::{Limit, LimitKind, Mechanism};

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod copying;
+mod exploring;
 mod export;
 mod history;
 mod limits;
