@@ -6,11 +6,13 @@
 
 pub mod blocking;
 
+mod ancestry;
 mod catalog;
 mod child;
 mod command;
 mod copy;
 mod core;
+mod describe;
 mod doctor;
 mod error;
 mod execute;
@@ -22,11 +24,13 @@ mod images;
 mod layers;
 mod limits;
 mod lineage;
+mod listing;
 mod live;
 mod log;
 mod mounts;
 mod naming;
 mod network;
+mod notes;
 mod open;
 mod outcome;
 mod owned;
@@ -52,13 +56,17 @@ pub use crate::oci::registry::{Credentials, Listener, RegistryOptions, Transfer}
 pub use crate::oci::{Compression, InvalidCompression, Layering, Limits};
 pub use crate::sandbox::{IdentityChoice, TerminalSize};
 pub use crate::store::BlobReader;
+pub use ancestry::{Ancestry, Child};
 pub use command::{Command, DEFAULT_MAX_OUTPUT_BYTES, Reuse, Stdin};
+pub use describe::{DescribeQuery, Described};
 pub use error::{Error, ErrorKind, Result};
 pub use export::{ExportOptions, ExportTarget, Exported};
 pub use face::{Branch, Engine, Live, Prepared, Process, Running, State};
 pub use limits::{Limit, LimitKind, Mechanism};
+pub use listing::{RefListed, RefQuery, RefSort};
 pub use live::Killer;
 pub use mounts::{DEFAULT_TMPFS_BYTES, MAX_SECRET_BYTES, Mount, SecretSource, Sharing};
+pub use notes::Note;
 pub use open::SandboxOptions;
 pub use outcome::{ChangeCounts, Exited, Finished, Outcome, Resources};
 pub use pull::{PullOptions, Pulled, PulledHow};

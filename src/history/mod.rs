@@ -8,7 +8,7 @@
 //! user's Git configuration or environment, and never moves a ref to a commit that does not exist.
 //!
 //! # Invariants
-//! - A ref is a branch, a tag or an image; an image's name is escaped into a ref name and reads back as it was.
+//! - A ref is a branch, a tag, an image or the one of the notes; an image's name is escaped into a ref name and reads back as it was.
 //! - An edit of refs is checked against the expected old values of all its refs before any of them moves.
 //! - Every move leaves a line in the ref's log, and in HEAD's when the branch is checked out.
 //!
@@ -34,6 +34,7 @@ mod head;
 mod journal;
 mod layout;
 mod names;
+mod notes;
 mod reflog;
 mod rename;
 mod resolve;
@@ -49,6 +50,7 @@ pub use edit::{EditError, Expected, RefEdit};
 pub use error::{GitError, HistoryError};
 pub use head::Head;
 pub use names::{BranchName, ImageName, NameError, RefKind, RefName, TagName};
+pub use notes::{MAX_NOTE_BYTES, Notes};
 pub use reflog::ReflogEntry;
 pub use resolve::{ResolveError, RevisionSet};
 pub use walk::{Order, Walk, WalkOptions, Walked};

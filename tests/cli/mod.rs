@@ -7,6 +7,7 @@ mod history;
 mod limits;
 mod memory;
 mod mounts;
+mod naming;
 mod network;
 mod reading;
 mod recorded;

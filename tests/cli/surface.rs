@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use crate::support::TestEnv;
 
-const VERBS: [&str; 21] = [
+const VERBS: [&str; 24] = [
     "import",
     "pull",
     "push",
@@ -13,6 +13,9 @@ const VERBS: [&str; 21] = [
     "shell",
     "branch",
     "tag",
+    "note",
+    "describe",
+    "lineage",
     "switch",
     "checkout",
     "status",
