@@ -9,6 +9,7 @@ mod limits;
 mod memory;
 mod merge;
 mod mounts;
+mod naming;
 mod network;
 mod operations;
 mod reading;
