@@ -49,7 +49,7 @@ mod walk;
 
 pub use crate::disk::Durability;
 pub use commits::{CommitRecord, MAX_RECORD_BYTES, NewCommit, RECORD_NAME};
-pub use edit::{EditError, Expected, RefEdit};
+pub use edit::{EditError, Expected, HeadEdit, RefEdit};
 pub use error::{GitError, HistoryError};
 pub use head::Head;
 pub use names::{BranchName, ImageName, NameError, RefKind, RefName, TagName};
