@@ -19,6 +19,7 @@ mod restricted;
 mod run;
 mod run_options;
 mod secrets;
+mod snapshots;
 mod streaming;
 mod surface;
 mod terminal;
