@@ -26,6 +26,7 @@ mod images;
 mod import;
 mod log;
 mod ls;
+mod op;
 mod output;
 mod progress;
 mod pull;
@@ -42,6 +43,7 @@ mod switch;
 mod tag;
 mod text;
 mod time;
+mod undo;
 mod values;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -127,6 +129,8 @@ fn perform(verb: Verb, context: &mut Context) -> Result<Exit, Failure> {
         Verb::Cp(args) => cp::perform(&args, context),
         Verb::Reset(args) => reset::perform(&args, context),
         Verb::Reflog(args) => reflog::perform(&args, context),
+        Verb::Undo(args) => undo::perform(&args, context),
+        Verb::Op(args) => op::perform(&args, context),
         Verb::Doctor(args) => doctor::perform(&args, context),
         Verb::Completions(args) => completions::perform(&args, context),
     }

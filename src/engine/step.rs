@@ -9,7 +9,7 @@ use super::outcome::Outcome;
 use super::refs::who;
 use super::state::State;
 use super::types::{LiveInput, Sink, Step, Target};
-use crate::history::{BranchName, Expected, Head, RefEdit, RefName, TagName};
+use crate::history::{BranchName, Expected, Head, HeadTo, RefEdit, RefName, TagName};
 use crate::object::CommitId;
 
 /// The branch that a step moves and what it must be at before.
@@ -78,25 +78,29 @@ impl Core {
         let advance = outcome.success() || target.keep_failed;
         let message = format!("run: {}", command.lines().next().unwrap_or_default());
         let (mut commit, mut branch) = (state.commit(), None);
+        // What moves, moves as one operation.
+        let mut edits = Vec::new();
+        let mut head = None;
         if let (Some(moves), true) = (&start.moves, advance) {
-            commit = Some(self.advance(moves, &start.parent, state, target.force, &message)?);
+            let (at, edit) = self.advance(moves, &start.parent, state, target.force)?;
+            edits.extend(edit);
+            commit = Some(at);
             branch = Some(moves.branch.as_str().to_owned());
-        }
-        if target.from.is_none() && target.branch.is_none() && advance && branch.is_none() && outcome.changed
-        {
+        } else if target.from.is_none() && target.branch.is_none() && advance && outcome.changed {
             // As with Git, a detached HEAD moves along.
-            let named = self.name(state)?;
-            self.history()?.detach_head(&named, &who())?;
-            commit = Some(named);
+            let at = self.name(state)?;
+            head = Some(HeadTo::Detached(at));
+            commit = Some(at);
         }
         if let Some(tag) = &start.tag {
-            self.move_ref(
-                tag.clone().into(),
-                if target.force { Expected::Any } else { Expected::Absent },
-                state,
-                &message,
-            )?;
+            let expected = if target.force { Expected::Any } else { Expected::Absent };
+            edits.push(self.edit_to(tag.clone().into(), expected, state)?.0);
             commit = state.commit();
+        }
+        match head {
+            Some(head) => self.history()?.edit_with_head(&edits, &head, &message, &who())?,
+            None if edits.is_empty() => {}
+            None => self.history()?.edit(&edits, &message, &who())?,
         }
         Ok((commit, branch))
     }
@@ -133,20 +137,18 @@ impl Core {
         Ok((parent, Some(Moves { branch, expected, at })))
     }
 
-    /// Moves a branch to a result. A branch that is elsewhere is a conflict, unless it is forced or there already.
+    /// What moves a branch to a result, which gets a commit. A branch that is elsewhere is a conflict, unless it is forced or there already.
     fn advance(
         self: &Arc<Self>,
         moves: &Moves,
         start: &State,
         state: &State,
         force: bool,
-        message: &str,
-    ) -> Result<CommitId> {
-        let history = self.history()?;
+    ) -> Result<(CommitId, Option<RefEdit>)> {
         if let (Some(at), false) = (moves.at, force) {
             let there = self.state_of_commit(&at)?;
             if there == state.id() {
-                return Ok(at);
+                return Ok((at, None));
             }
             if start.id() != there {
                 return Err(Error::Conflict(format!(
@@ -162,11 +164,8 @@ impl Core {
             }
         }
         let commit = self.name(state)?;
-        if moves.at != Some(commit) {
-            let expected = if force { Expected::Any } else { moves.expected };
-            let edit = RefEdit { name: moves.branch.clone().into(), expected, new: Some(commit) };
-            history.edit(&[edit], message, &who())?;
-        }
-        Ok(commit)
+        let expected = if force { Expected::Any } else { moves.expected };
+        let edit = RefEdit { name: moves.branch.clone().into(), expected, new: Some(commit) };
+        Ok((commit, (moves.at != Some(commit)).then_some(edit)))
     }
 }

@@ -9,6 +9,7 @@ mod limits;
 mod memory;
 mod mounts;
 mod network;
+mod operations;
 mod reading;
 mod recorded;
 mod refs;

@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use crate::support::TestEnv;
 
-const VERBS: [&str; 21] = [
+const VERBS: [&str; 23] = [
     "import",
     "pull",
     "push",
@@ -24,6 +24,8 @@ const VERBS: [&str; 21] = [
     "cp",
     "reset",
     "reflog",
+    "undo",
+    "op",
     "doctor",
     "completions",
 ];
