@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use super::{
-    branch, cat, checkout, completions, cp, diff, doctor, export, images, import, log, ls, op, pull, push,
-    reflog, reset, run, shell, show, switch, tag, undo,
+    bisect, branch, cat, checkout, completions, cp, diff, doctor, export, images, import, log, ls, op, pull,
+    push, reflog, reset, run, shell, show, switch, tag, undo,
 };
 
 /// Container file systems with a Git-like history: run a command once, branch from that exact file system as often as
@@ -93,6 +93,7 @@ pub(super) enum Verb {
     Reflog(reflog::Args),
     Undo(undo::Args),
     Op(op::Args),
+    Bisect(Box<bisect::Args>),
     Doctor(doctor::Args),
     Completions(completions::Args),
 }

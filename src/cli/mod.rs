@@ -11,6 +11,7 @@
 
 mod access;
 mod args;
+mod bisect;
 mod branch;
 mod cat;
 mod checkout;
@@ -131,6 +132,7 @@ fn perform(verb: Verb, context: &mut Context) -> Result<Exit, Failure> {
         Verb::Reflog(args) => reflog::perform(&args, context),
         Verb::Undo(args) => undo::perform(&args, context),
         Verb::Op(args) => op::perform(&args, context),
+        Verb::Bisect(args) => bisect::perform(*args, context),
         Verb::Doctor(args) => doctor::perform(&args, context),
         Verb::Completions(args) => completions::perform(&args, context),
     }

@@ -7,6 +7,7 @@
 pub mod blocking;
 
 mod again;
+mod bisect;
 mod cancel;
 mod catalog;
 mod child;
@@ -58,6 +59,7 @@ pub use crate::oci::registry::{Credentials, Listener, RegistryOptions, Transfer}
 pub use crate::oci::{Compression, InvalidCompression, Layering, Limits};
 pub use crate::sandbox::{IdentityChoice, TerminalSize};
 pub use crate::store::BlobReader;
+pub use bisect::{BisectPart, BisectQuery, BisectStep, Bisected, Tested};
 pub use cancel::Cancel;
 pub use command::{Command, DEFAULT_MAX_OUTPUT_BYTES, Reuse, Stdin};
 pub use error::{Error, ErrorKind, Result};
