@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use super::{
     bisect, branch, cat, checkout, completions, cp, diff, doctor, export, images, import, log, ls, op, pull,
-    push, reflog, reset, run, shell, show, switch, tag, undo,
+    push, reflog, reset, run, shell, show, switch, tag, undo, verify,
 };
 
 /// Container file systems with a Git-like history: run a command once, branch from that exact file system as often as
@@ -94,6 +94,7 @@ pub(super) enum Verb {
     Undo(undo::Args),
     Op(op::Args),
     Bisect(Box<bisect::Args>),
+    Verify(verify::Args),
     Doctor(doctor::Args),
     Completions(completions::Args),
 }

@@ -48,6 +48,7 @@ mod state;
 mod step;
 mod types;
 mod user;
+mod verify;
 
 pub use crate::disk::Durability;
 pub use crate::history::{HeadMove, HeadTo, Operation, Purpose, RefMove, Undone};
@@ -78,3 +79,4 @@ pub use types::{
     ImportOptions, ImportSource, Imported, Listed, LiveInput, LogQuery, Ref, ReflogLine, Sink, Step, Stream,
     Target, Terminal, Verdict, Written,
 };
+pub use verify::{Difference, How, Verified, VerifiedSink, VerifyOptions};

@@ -21,3 +21,4 @@ mod secrets;
 mod streaming;
 mod surface;
 mod terminal;
+mod verify;
