@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use super::{
-    bisect, branch, cat, checkout, completions, cp, diff, doctor, export, images, import, log, ls, op, pull,
-    push, reflog, reset, run, shell, show, switch, tag, undo, verify,
+    bisect, branch, cat, checkout, completions, cp, diff, doctor, export, images, import, log, ls, merge, op,
+    pull, push, reflog, reset, run, shell, show, switch, tag, undo, verify,
 };
 
 /// Container file systems with a Git-like history: run a command once, branch from that exact file system as often as
@@ -89,6 +89,7 @@ pub(super) enum Verb {
     Ls(ls::Args),
     Cat(cat::Args),
     Cp(cp::Args),
+    Merge(merge::Args),
     Reset(reset::Args),
     Reflog(reflog::Args),
     Undo(undo::Args),

@@ -27,6 +27,7 @@ mod images;
 mod import;
 mod log;
 mod ls;
+mod merge;
 mod op;
 mod output;
 mod progress;
@@ -129,6 +130,7 @@ fn perform(verb: Verb, context: &mut Context) -> Result<Exit, Failure> {
         Verb::Ls(args) => ls::perform(&args, context),
         Verb::Cat(args) => cat::perform(&args, context),
         Verb::Cp(args) => cp::perform(&args, context),
+        Verb::Merge(args) => merge::perform(&args, context),
         Verb::Reset(args) => reset::perform(&args, context),
         Verb::Reflog(args) => reflog::perform(&args, context),
         Verb::Undo(args) => undo::perform(&args, context),

@@ -82,15 +82,15 @@ impl Core {
         let mut edits = Vec::new();
         let mut head = None;
         if let (Some(moves), true) = (&start.moves, advance) {
-            let (at, edit) = self.advance(moves, &start.parent, state, target.force)?;
+            let (moved, edit) = self.advance(moves, &start.parent, state, target.force)?;
             edits.extend(edit);
-            commit = Some(at);
+            commit = Some(moved);
             branch = Some(moves.branch.as_str().to_owned());
         } else if target.from.is_none() && target.branch.is_none() && advance && outcome.changed {
             // As with Git, a detached HEAD moves along.
-            let at = self.name(state)?;
-            head = Some(HeadTo::Detached(at));
-            commit = Some(at);
+            let moved = self.name(state)?;
+            head = Some(HeadTo::Detached(moved));
+            commit = Some(moved);
         }
         if let Some(tag) = &start.tag {
             let expected = if target.force { Expected::Any } else { Expected::Absent };

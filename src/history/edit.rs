@@ -210,7 +210,11 @@ impl History {
                 .map_err(ApplyError::Nothing)
                 .and_then(|()| self.apply(&git, change, &steps, head.as_ref(), &message));
             let source = match applied {
-                Ok(()) => return Ok(self.settle()?),
+                Ok(()) => {
+                    self.settle()?;
+                    self.pack_when_grown();
+                    return Ok(());
+                }
                 Err(ApplyError::Half(error)) => {
                     lock.keep_note();
                     return Err(error.into());

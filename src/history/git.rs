@@ -317,6 +317,44 @@ impl Local {
         })
     }
 
+    /// The objects of a pack, by its index.
+    pub(super) fn packed_objects(&self, index: &Path) -> Result<Vec<CommitId>, GitError> {
+        let index = gix::odb::pack::index::File::at(index, gix::hash::Kind::Sha1).map_err(wrong)?;
+        Ok(index.iter().map(|entry| ours(entry.oid)).collect())
+    }
+
+    /// Writes objects as one pack with its index; says which files they are. No deltas: records are small and unlike each other.
+    pub(super) fn write_pack(&self, ids: &[CommitId], directory: &Path) -> Result<Vec<PathBuf>, GitError> {
+        use gix::odb::pack::{Bundle, bundle, data};
+        let level = gix::zlib::Compression::DEFAULT;
+        let entry = |id: &CommitId| {
+            let object = self.0.find_object(theirs(id))?;
+            let count = data::output::Count::from_data(object.id, None);
+            let found = gix::objs::Data::new(&object.data, object.kind, gix::hash::Kind::Sha1);
+            Ok(vec![data::output::Entry::from_data(&count, &found, level)?])
+        };
+        let count =
+            u32::try_from(ids.len()).map_err(|_| GitError("too many objects for one pack".to_owned()))?;
+        let mut bytes = Vec::new();
+        let entries = ids.iter().map(entry);
+        let kind = gix::hash::Kind::Sha1;
+        let written =
+            data::output::bytes::FromEntriesIter::new(entries, &mut bytes, count, data::Version::V2, kind);
+        written.map(|piece| piece.map(drop)).collect::<Result<(), _>>().map_err(wrong)?;
+        let never = std::sync::atomic::AtomicBool::new(false);
+        let (mut bytes, mut silent) = (bytes.as_slice(), gix::progress::Discard);
+        let base = None::<gix::OdbHandle>;
+        let options = bundle::write::Options::default();
+        let made =
+            Bundle::write_to_directory(&mut bytes, Some(directory), &mut silent, &never, base, kind, options);
+        let made = made.map_err(wrong)?;
+        // It keeps a `git gc` away until refs lead to the pack; they do already.
+        if let Some(keep) = made.keep_path {
+            std::fs::remove_file(keep).map_err(|error| GitError(error.to_string()))?;
+        }
+        Ok(made.data_path.into_iter().chain(made.index_path).collect())
+    }
+
     /// Reads a revision.
     pub(super) fn parse(&self, text: &str) -> Result<Revision, RevisionError> {
         use gix::revision::plumbing::Spec;

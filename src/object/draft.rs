@@ -243,6 +243,16 @@ impl<'s> Draft<'s> {
         self.replace(path, Child::Directory(Box::new(Directory::empty(meta))))
     }
 
+    /// Places an entry of a stored tree, a directory with everything in it; whatever was there is replaced.
+    ///
+    /// What is below a directory is not read, so it should hold no hard links: their groups would keep the names that they have.
+    pub fn put_entry(&mut self, path: &TreePath, entry: Entry) -> Result<(), DraftError> {
+        match child_of(entry) {
+            Child::Leaf(leaf) => self.put(path, leaf.0, leaf.1),
+            directory => self.replace(path, directory),
+        }
+    }
+
     /// Makes every missing directory on the way to `path`, which is not made itself, with these attributes.
     ///
     /// What is on the way and not a directory is replaced.

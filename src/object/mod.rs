@@ -16,6 +16,7 @@ mod draft;
 mod id;
 mod lines;
 mod lookup;
+mod merge;
 mod meta;
 mod mount;
 mod name;
@@ -34,6 +35,9 @@ pub use id::{
 };
 pub use lines::{Hunk, MAX_TEXT_BYTES, is_text, line_hunks, lines};
 pub use lookup::{LookupError, MAX_SYMLINKS, entry_at, resolve};
+pub use merge::{
+    ConfigConflict, Conflict, ConflictKind, Contents, Settled, Side, merge, merge_configs, merge_texts,
+};
 pub use meta::{
     MAX_XATTR_COUNT, MAX_XATTR_NAME_BYTES, MAX_XATTR_VALUE_BYTES, Meta, MetaError, Xattr, Xattrs,
 };

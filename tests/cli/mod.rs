@@ -8,6 +8,7 @@ mod export;
 mod history;
 mod limits;
 mod memory;
+mod merge;
 mod mounts;
 mod network;
 mod operations;

@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use crate::support::TestEnv;
 
-const VERBS: [&str; 23] = [
+const VERBS: &[&str] = &[
     "import",
     "pull",
     "push",
@@ -22,6 +22,7 @@ const VERBS: [&str; 23] = [
     "ls",
     "cat",
     "cp",
+    "merge",
     "reset",
     "reflog",
     "undo",

@@ -186,9 +186,10 @@ pub fn names(dir: &Path) -> Vec<String> {
 /// A text with what differs from run to run taken out: ids, times, durations.
 pub fn masked(text: &str) -> String {
     let mask = |word: &str| {
-        let (word, colon) = word.strip_suffix(':').map_or((word, ""), |word| (word, ":"));
+        let end = if word.ends_with(',') { "," } else { ":" };
+        let (word, colon) = word.strip_suffix(end).map_or((word, ""), |word| (word, end));
         let hex = word.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
-        let masked = if hex && matches!(word.len(), 12 | 40 | 64) {
+        let masked = if hex && matches!(word.len(), 12 | 32 | 40 | 64) {
             "[ID]"
         } else if word.len() > 19 && word.as_bytes()[10] == b'T' && word.ends_with('Z') {
             "[DATE]"

@@ -5,6 +5,7 @@ mod crash;
 mod damage;
 mod names;
 mod operations;
+mod pack;
 mod refs;
 mod resolve;
 mod stock_git;
