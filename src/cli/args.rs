@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use super::{
-    branch, cat, checkout, completions, cp, describe, diff, doctor, export, images, import, lineage, log, ls,
-    merge, note, op, pull, push, reflog, reset, run, shell, show, switch, tag, undo,
+    bisect, branch, cat, checkout, completions, cp, describe, diff, doctor, export, images, import, lineage,
+    log, ls, merge, note, op, pull, push, reflog, reset, run, shell, show, switch, tag, undo, verify,
 };
 
 /// Container file systems with a Git-like history: run a command once, branch from that exact file system as often as
@@ -97,6 +97,8 @@ pub(super) enum Verb {
     Reflog(reflog::Args),
     Undo(undo::Args),
     Op(op::Args),
+    Bisect(Box<bisect::Args>),
+    Verify(verify::Args),
     Doctor(doctor::Args),
     Completions(completions::Args),
 }

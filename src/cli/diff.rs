@@ -68,7 +68,8 @@ pub(super) fn name_status(changes: &[Change], out: &mut Output) -> Result<(), Fa
     Ok(())
 }
 
-fn stat(changes: &[Change], out: &mut Output) -> Result<(), Failure> {
+/// One line a path: how its size changed; and a summary.
+pub(super) fn stat(changes: &[Change], out: &mut Output) -> Result<(), Failure> {
     let names: Vec<_> = changes.iter().map(|change| change.path.to_bytes()).collect();
     let width = names.iter().map(|name| text::escaped(name, false).chars().count()).max().unwrap_or(0);
     let (mut counts, mut grown) = (treebox::ChangeCounts::default(), 0_i128);

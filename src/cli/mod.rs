@@ -11,6 +11,7 @@
 
 mod access;
 mod args;
+mod bisect;
 mod branch;
 mod cat;
 mod checkout;
@@ -50,6 +51,7 @@ mod text;
 mod time;
 mod undo;
 mod values;
+mod verify;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -140,6 +142,8 @@ fn perform(verb: Verb, context: &mut Context) -> Result<Exit, Failure> {
         Verb::Reflog(args) => reflog::perform(&args, context),
         Verb::Undo(args) => undo::perform(&args, context),
         Verb::Op(args) => op::perform(&args, context),
+        Verb::Bisect(args) => bisect::perform(*args, context),
+        Verb::Verify(args) => verify::perform(&args, context),
         Verb::Doctor(args) => doctor::perform(&args, context),
         Verb::Completions(args) => completions::perform(&args, context),
     }

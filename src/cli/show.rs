@@ -14,8 +14,9 @@ pub(super) struct Args {
     rev: String,
 }
 
+/// The JSON of a commit.
 #[derive(Serialize)]
-struct Record<'a> {
+pub(super) struct Record<'a> {
     #[serde(flatten)]
     commit: records::CommitRecord<'a>,
     env: &'a [String],
@@ -71,13 +72,29 @@ pub(super) fn perform(args: &Args, context: &mut Context) -> Result<Exit, Failur
         out.record(&Record::from(&detail))?;
         return Ok(Exit::DONE);
     }
+    head(&detail, out)?;
+    if !detail.changed.is_empty() {
+        out.bytes(b"\n")?;
+        diff::name_status(&detail.changed, out)?;
+    }
+    for (label, bytes) in [("stdout", &detail.stdout), ("stderr", &detail.stderr)] {
+        if !bytes.is_empty() {
+            writeln!(out, "\n{label}:")?;
+            indented(bytes, out)?;
+        }
+    }
+    Ok(Exit::DONE)
+}
+
+/// What is known of a commit but its paths and its output.
+pub(super) fn head(detail: &CommitDetail, out: &mut output::Output) -> Result<(), Failure> {
     let info = &detail.info;
     write!(out, "{}", out.paint(output::ID, format!("commit {}", info.commit)))?;
     if let Some(refs) = log::decoration(info) {
         write!(out, " {}", out.paint(output::REFS, refs))?;
     }
     out.bytes(b"\n")?;
-    for line in log::facts(info).into_iter().chain(more_facts(&detail)) {
+    for line in log::facts(info).into_iter().chain(more_facts(detail)) {
         writeln!(out, "{line}")?;
     }
     for line in &detail.env {
@@ -91,17 +108,7 @@ pub(super) fn perform(args: &Args, context: &mut Context) -> Result<Exit, Failur
         out.name(line.as_bytes())?;
         out.bytes(b"\n")?;
     }
-    if !detail.changed.is_empty() {
-        out.bytes(b"\n")?;
-        diff::name_status(&detail.changed, out)?;
-    }
-    for (label, bytes) in [("stdout", &detail.stdout), ("stderr", &detail.stderr)] {
-        if !bytes.is_empty() {
-            writeln!(out, "\n{label}:")?;
-            indented(bytes, out)?;
-        }
-    }
-    Ok(Exit::DONE)
+    Ok(())
 }
 
 fn more_facts(detail: &CommitDetail) -> Vec<String> {

@@ -8,6 +8,7 @@ pub mod blocking;
 
 mod again;
 mod ancestry;
+mod bisect;
 mod cancel;
 mod catalog;
 mod child;
@@ -53,6 +54,7 @@ mod state;
 mod step;
 mod types;
 mod user;
+mod verify;
 
 pub use crate::disk::Durability;
 pub use crate::history::{HeadMove, HeadTo, Operation, Purpose, RefMove, Undone};
@@ -65,6 +67,7 @@ pub use crate::oci::{Compression, InvalidCompression, Layering, Limits};
 pub use crate::sandbox::{IdentityChoice, TerminalSize};
 pub use crate::store::BlobReader;
 pub use ancestry::{Ancestry, Child};
+pub use bisect::{BisectPart, BisectQuery, BisectStep, Bisected, Tested};
 pub use cancel::Cancel;
 pub use command::{Command, DEFAULT_MAX_OUTPUT_BYTES, Reuse, Stdin};
 pub use describe::{DescribeQuery, Described};
@@ -87,3 +90,4 @@ pub use types::{
     ImportOptions, ImportSource, Imported, Listed, LiveInput, LogQuery, Ref, ReflogLine, Sink, Step, Stream,
     Target, Terminal, Verdict, Written,
 };
+pub use verify::{Difference, How, Verified, VerifiedSink, VerifyOptions};

@@ -1,6 +1,7 @@
 //! The command line, as a person or a script sees it.
 
 mod bad_input;
+mod bisect;
 mod copying;
 mod exploring;
 mod export;
@@ -23,3 +24,4 @@ mod snapshots;
 mod streaming;
 mod surface;
 mod terminal;
+mod verify;
