@@ -40,6 +40,9 @@ pub(super) struct Global {
     /// When to use colours; auto honours NO_COLOR
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto", help_heading = "Global options")]
     pub(super) color: When,
+    /// Never show results through a pager; $TREEBOX_PAGER, $PAGER or less is used on a terminal
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub(super) no_pager: bool,
     /// Which ids commands have: auto takes the first of mapped, recorded and plain that works
     #[arg(long, global = true, value_name = "KIND", default_value = "auto", help_heading = "Global options")]
     pub(super) identity: IdentityKind,

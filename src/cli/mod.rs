@@ -17,6 +17,7 @@ mod checkout;
 mod completions;
 mod cp;
 mod diff;
+mod differences;
 mod doctor;
 mod exit;
 mod export;
@@ -29,6 +30,8 @@ mod ls;
 mod merge;
 mod op;
 mod output;
+mod pager;
+mod patch;
 mod progress;
 mod pull;
 mod push;
@@ -37,14 +40,17 @@ mod reflog;
 mod reset;
 mod rev_path;
 mod run;
+mod shape;
 mod shell;
 mod show;
+mod stat;
 mod status;
 mod switch;
 mod tag;
 mod text;
 mod time;
 mod undo;
+mod unified;
 mod values;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -100,7 +106,7 @@ pub(crate) fn main() -> ExitCode {
     let done = catch_unwind(AssertUnwindSafe(|| perform(cli.verb, &mut context)));
     match done {
         Ok(result) => {
-            let flushed = context.out.flush();
+            let flushed = context.out.close();
             exit::conclude(result.and_then(|exit| flushed.map(|()| exit)), &context.out)
         }
         // The hook has told it.

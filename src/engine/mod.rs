@@ -10,6 +10,7 @@ mod again;
 mod catalog;
 mod child;
 mod command;
+mod compare;
 mod copy;
 mod core;
 mod doctor;
@@ -51,14 +52,15 @@ mod user;
 pub use crate::disk::Durability;
 pub use crate::history::{HeadMove, HeadTo, Operation, Purpose, RefMove, Undone};
 pub use crate::object::{
-    CommitId, Config, Entry, Feature, InvalidPlatform, Kind, Meta, Network, Node, OperationId, Platform,
-    RunKey, StateId, Timestamp, TreeId, TreePath,
+    CommitId, Config, Difference, Entry, Feature, Hunk, InvalidPlatform, Kind, Meta, Moved, Network, Node,
+    OperationId, Platform, RunKey, StateId, Timestamp, TreeId, TreePath,
 };
 pub use crate::oci::registry::{Credentials, Listener, RegistryOptions, Transfer};
 pub use crate::oci::{Compression, InvalidCompression, Layering, Limits};
 pub use crate::sandbox::{IdentityChoice, TerminalSize};
 pub use crate::store::BlobReader;
 pub use command::{Command, DEFAULT_MAX_OUTPUT_BYTES, Reuse, Stdin};
+pub use compare::{CompareOptions, Contents};
 pub use error::{Error, ErrorKind, Result};
 pub use export::{ExportOptions, ExportTarget, Exported};
 pub use face::{Branch, Engine, Live, Prepared, Process, Running, State};

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod copying;
+mod differing;
 mod export;
 mod history;
 mod limits;
@@ -10,6 +11,7 @@ mod merge;
 mod mounts;
 mod network;
 mod operations;
+mod paging;
 mod reading;
 mod recorded;
 mod refs;
