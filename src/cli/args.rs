@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use super::{
-    branch, cat, checkout, completions, cp, diff, doctor, export, images, import, log, ls, merge, op, pull,
-    push, reflog, reset, run, shell, show, switch, tag, undo,
+    blame, branch, cat, checkout, completions, cp, diff, doctor, export, images, import, log, ls, merge, op,
+    pull, push, reflog, reset, run, shell, show, switch, tag, undo,
 };
 
 /// Container file systems with a Git-like history: run a command once, branch from that exact file system as often as
@@ -89,6 +89,7 @@ pub(super) enum Verb {
     Log(log::Args),
     Show(show::Args),
     Diff(diff::Args),
+    Blame(blame::Args),
     Ls(ls::Args),
     Cat(cat::Args),
     Cp(cp::Args),

@@ -11,6 +11,7 @@
 
 mod access;
 mod args;
+mod blame;
 mod branch;
 mod cat;
 mod checkout;
@@ -131,6 +132,7 @@ fn perform(verb: Verb, context: &mut Context) -> Result<Exit, Failure> {
         Verb::Log(args) => log::perform(&args, context),
         Verb::Show(args) => show::perform(&args, context),
         Verb::Diff(args) => diff::perform(&args, context),
+        Verb::Blame(args) => blame::perform(&args, context),
         Verb::Ls(args) => ls::perform(&args, context),
         Verb::Cat(args) => cat::perform(&args, context),
         Verb::Cp(args) => cp::perform(&args, context),

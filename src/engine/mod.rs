@@ -7,6 +7,7 @@
 pub mod blocking;
 
 mod again;
+mod blame;
 mod catalog;
 mod child;
 mod command;
@@ -59,6 +60,7 @@ pub use crate::oci::registry::{Credentials, Listener, RegistryOptions, Transfer}
 pub use crate::oci::{Compression, InvalidCompression, Layering, Limits};
 pub use crate::sandbox::{IdentityChoice, TerminalSize};
 pub use crate::store::BlobReader;
+pub use blame::{Blame, Blamed, BlamedEntry, BlamedLine};
 pub use command::{Command, DEFAULT_MAX_OUTPUT_BYTES, Reuse, Stdin};
 pub use compare::{CompareOptions, Contents};
 pub use error::{Error, ErrorKind, Result};

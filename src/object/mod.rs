@@ -20,6 +20,7 @@ mod merge;
 mod meta;
 mod mount;
 mod name;
+mod passing;
 mod path;
 mod placing;
 mod renames;
@@ -44,6 +45,7 @@ pub use meta::{
 };
 pub use mount::{MountContent, MountSpec};
 pub use name::{InvalidName, Name};
+pub use passing::{LineRun, pass_lines};
 pub use path::{InvalidPath, TreePath};
 pub use placing::{Existing, Placing, PlacingError};
 pub use renames::{Difference, Moved, find_renames};

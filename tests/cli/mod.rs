@@ -1,6 +1,7 @@
 //! The command line, as a person or a script sees it.
 
 mod bad_input;
+mod blaming;
 mod copying;
 mod differing;
 mod export;

@@ -19,6 +19,7 @@ const VERBS: &[&str] = &[
     "log",
     "show",
     "diff",
+    "blame",
     "ls",
     "cat",
     "cp",
