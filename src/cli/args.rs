@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use super::{
     blame, branch, cat, checkout, completions, cp, diff, doctor, export, images, import, log, ls, merge, op,
-    pull, push, reflog, reset, run, shell, show, switch, tag, undo,
+    pull, push, reflog, reset, run, shell, show, switch, tag, undo, why,
 };
 
 /// Container file systems with a Git-like history: run a command once, branch from that exact file system as often as
@@ -90,6 +90,7 @@ pub(super) enum Verb {
     Show(show::Args),
     Diff(diff::Args),
     Blame(blame::Args),
+    Why(why::Args),
     Ls(ls::Args),
     Cat(cat::Args),
     Cp(cp::Args),

@@ -53,6 +53,7 @@ mod time;
 mod undo;
 mod unified;
 mod values;
+mod why;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -133,6 +134,7 @@ fn perform(verb: Verb, context: &mut Context) -> Result<Exit, Failure> {
         Verb::Show(args) => show::perform(&args, context),
         Verb::Diff(args) => diff::perform(&args, context),
         Verb::Blame(args) => blame::perform(&args, context),
+        Verb::Why(args) => why::perform(&args, context),
         Verb::Ls(args) => ls::perform(&args, context),
         Verb::Cat(args) => cat::perform(&args, context),
         Verb::Cp(args) => cp::perform(&args, context),

@@ -49,6 +49,7 @@ mod state;
 mod step;
 mod types;
 mod user;
+mod why;
 
 pub use crate::disk::Durability;
 pub use crate::history::{HeadMove, HeadTo, Operation, Purpose, RefMove, Undone};
@@ -79,3 +80,4 @@ pub use types::{
     ImportOptions, ImportSource, Imported, Listed, LiveInput, LogQuery, Ref, ReflogLine, Sink, Step, Stream,
     Target, Terminal, Verdict, Written,
 };
+pub use why::{KeyDifference, KeyPart, ValueChange, Why, WhyAnswer, WhyRule, WhyRun};

@@ -23,3 +23,4 @@ mod secrets;
 mod streaming;
 mod surface;
 mod terminal;
+mod why;

@@ -20,6 +20,7 @@ const VERBS: &[&str] = &[
     "show",
     "diff",
     "blame",
+    "why",
     "ls",
     "cat",
     "cp",
