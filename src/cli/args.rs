@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use super::{
-    blame, branch, cat, checkout, completions, cp, diff, doctor, export, images, import, log, ls, merge, op,
-    pull, push, reflog, reset, run, shell, show, switch, tag, undo, why,
+    blame, branch, cat, checkout, completions, cp, diff, doctor, export, grep, images, import, log, ls,
+    merge, op, pull, push, reflog, reset, run, shell, show, switch, tag, undo, why,
 };
 
 /// Container file systems with a Git-like history: run a command once, branch from that exact file system as often as
@@ -93,6 +93,7 @@ pub(super) enum Verb {
     Why(why::Args),
     Ls(ls::Args),
     Cat(cat::Args),
+    Grep(grep::Args),
     Cp(cp::Args),
     Merge(merge::Args),
     Reset(reset::Args),

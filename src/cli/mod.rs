@@ -23,6 +23,7 @@ mod doctor;
 mod exit;
 mod export;
 mod graph;
+mod grep;
 mod host;
 mod images;
 mod import;
@@ -137,6 +138,7 @@ fn perform(verb: Verb, context: &mut Context) -> Result<Exit, Failure> {
         Verb::Why(args) => why::perform(&args, context),
         Verb::Ls(args) => ls::perform(&args, context),
         Verb::Cat(args) => cat::perform(&args, context),
+        Verb::Grep(args) => grep::perform(&args, context),
         Verb::Cp(args) => cp::perform(&args, context),
         Verb::Merge(args) => merge::perform(&args, context),
         Verb::Reset(args) => reset::perform(&args, context),

@@ -5,6 +5,7 @@ mod blaming;
 mod copying;
 mod differing;
 mod export;
+mod grepping;
 mod history;
 mod limits;
 mod memory;

@@ -23,6 +23,7 @@ const VERBS: &[&str] = &[
     "why",
     "ls",
     "cat",
+    "grep",
     "cp",
     "merge",
     "reset",
