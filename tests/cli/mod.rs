@@ -2,9 +2,12 @@
 
 mod bad_input;
 mod bisect;
+mod blaming;
 mod copying;
+mod differing;
 mod exploring;
 mod export;
+mod grepping;
 mod history;
 mod limits;
 mod memory;
@@ -13,6 +16,7 @@ mod mounts;
 mod naming;
 mod network;
 mod operations;
+mod paging;
 mod reading;
 mod recorded;
 mod refs;
@@ -25,3 +29,4 @@ mod streaming;
 mod surface;
 mod terminal;
 mod verify;
+mod why;

@@ -122,7 +122,7 @@ impl How {
 
 /// One path that differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Difference {
+pub struct Deviation {
     /// Where.
     pub path: TreePath,
     /// In which ways.
@@ -153,7 +153,7 @@ pub struct Verified {
     /// How it ended now, as a shell gives it.
     pub exit_now: Option<i32>,
     /// The paths that differ, parents first.
-    pub paths: Vec<Difference>,
+    pub paths: Vec<Deviation>,
     /// How long it took.
     pub duration: Duration,
 }
