@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use super::{
-    branch, cat, checkout, completions, cp, diff, doctor, export, images, import, log, ls, merge, pull, push,
-    reflog, reset, run, shell, show, switch, tag,
+    branch, cat, checkout, completions, cp, diff, doctor, export, images, import, log, ls, merge, op, pull,
+    push, reflog, reset, run, shell, show, switch, tag, undo,
 };
 
 /// Container file systems with a Git-like history: run a command once, branch from that exact file system as often as
@@ -92,6 +92,8 @@ pub(super) enum Verb {
     Merge(merge::Args),
     Reset(reset::Args),
     Reflog(reflog::Args),
+    Undo(undo::Args),
+    Op(op::Args),
     Doctor(doctor::Args),
     Completions(completions::Args),
 }

@@ -27,6 +27,7 @@ mod import;
 mod log;
 mod ls;
 mod merge;
+mod op;
 mod output;
 mod progress;
 mod pull;
@@ -43,6 +44,7 @@ mod switch;
 mod tag;
 mod text;
 mod time;
+mod undo;
 mod values;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -129,6 +131,8 @@ fn perform(verb: Verb, context: &mut Context) -> Result<Exit, Failure> {
         Verb::Merge(args) => merge::perform(&args, context),
         Verb::Reset(args) => reset::perform(&args, context),
         Verb::Reflog(args) => reflog::perform(&args, context),
+        Verb::Undo(args) => undo::perform(&args, context),
+        Verb::Op(args) => op::perform(&args, context),
         Verb::Doctor(args) => doctor::perform(&args, context),
         Verb::Completions(args) => completions::perform(&args, context),
     }

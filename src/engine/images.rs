@@ -219,8 +219,8 @@ impl Core {
 
     pub(super) fn remove_image(&self, name: &str) -> Result<()> {
         let name = ImageName::new(name)?;
-        self.history()?.delete(&RefName::Image(name.clone()), Expected::Any, &who())?;
-        self.index.forget_image(name.as_str())?;
+        // What the index knows of the image stays, for `undo` brings the name back.
+        self.history()?.delete(&RefName::Image(name), Expected::Any, &who())?;
         Ok(())
     }
 }

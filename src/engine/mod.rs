@@ -31,6 +31,7 @@ mod mounts;
 mod naming;
 mod network;
 mod open;
+mod operations;
 mod outcome;
 mod owned;
 mod prepared;
@@ -48,9 +49,10 @@ mod types;
 mod user;
 
 pub use crate::disk::Durability;
+pub use crate::history::{HeadMove, HeadTo, Operation, Purpose, RefMove, Undone};
 pub use crate::object::{
-    CommitId, Config, Entry, Feature, InvalidPlatform, Kind, Meta, Network, Node, Platform, RunKey, StateId,
-    Timestamp, TreeId, TreePath,
+    CommitId, Config, Entry, Feature, InvalidPlatform, Kind, Meta, Network, Node, OperationId, Platform,
+    RunKey, StateId, Timestamp, TreeId, TreePath,
 };
 pub use crate::oci::registry::{Credentials, Listener, RegistryOptions, Transfer};
 pub use crate::oci::{Compression, InvalidCompression, Layering, Limits};

@@ -7,7 +7,8 @@ use super::error::{Error, Result};
 use super::state::State;
 use super::types::{Head, Ref, ReflogLine};
 use crate::history::{
-    self, BranchName, EditError, Expected, NameError, RefEdit, RefKind, RefName, ReflogEntry, TagName, Who,
+    self, BranchName, EditError, Expected, HeadTo, NameError, RefEdit, RefKind, RefName, ReflogEntry,
+    TagName, Who,
 };
 use crate::object::CommitId;
 
@@ -19,7 +20,9 @@ impl From<EditError> for Error {
     fn from(error: EditError) -> Self {
         match error {
             EditError::History(error) => Self::History(error),
-            EditError::NoSuchRef(_) => Self::not_found(error.to_string()),
+            EditError::NoSuchRef(_) | EditError::NoOperation(_) | EditError::NothingToUndo => {
+                Self::not_found(error.to_string())
+            }
             other => Self::Conflict(other.to_string()),
         }
     }
@@ -93,10 +96,23 @@ impl Core {
         to: &State,
         message: &str,
     ) -> Result<Ref> {
-        let history = self.history()?;
+        let (edit, commit) = self.edit_to(name, expected, to)?;
+        let name = edit.name.clone();
+        self.history()?.edit(&[edit], first_line(message), &who())?;
+        let current = matches!(&name, RefName::Branch(name) if self.is_current(name)?);
+        Ok(Ref { name: name.short().to_owned(), commit, state: to.id(), current })
+    }
+
+    /// What moves a ref to a state, which gets a commit.
+    pub(super) fn edit_to(
+        self: &Arc<Self>,
+        name: RefName,
+        expected: Expected,
+        to: &State,
+    ) -> Result<(RefEdit, CommitId)> {
         // Git lets a name be made again where it already is; a user who asks for a new one is to hear of the old.
         if expected == Expected::Absent
-            && let Some(found) = history.read_ref(&name)?
+            && let Some(found) = self.history()?.read_ref(&name)?
         {
             return Err(Error::Conflict(format!(
                 "{name} is already there, at {}: choose another name or force it",
@@ -104,13 +120,7 @@ impl Core {
             )));
         }
         let commit = self.name(to)?;
-        history.edit(
-            &[RefEdit { name: name.clone(), expected, new: Some(commit) }],
-            first_line(message),
-            &who(),
-        )?;
-        let current = matches!(&name, RefName::Branch(name) if self.is_current(name)?);
-        Ok(Ref { name: name.short().to_owned(), commit, state: to.id(), current })
+        Ok((RefEdit { name, expected, new: Some(commit) }, commit))
     }
 
     fn is_current(&self, name: &BranchName) -> Result<bool> {
@@ -167,8 +177,9 @@ impl Core {
                 &head_state
             }
         };
-        self.create_branch(name, at, false)?;
-        self.history()?.attach_head(&branch, &who())?;
+        let (edit, _) = self.edit_to(branch.clone().into(), Expected::Absent, at)?;
+        let message = format!("branch: created {name} and switched to it");
+        self.history()?.edit_with_head(&[edit], &HeadTo::Branch(branch), &message, &who())?;
         self.head()
     }
 
@@ -192,7 +203,7 @@ impl Core {
             }
             _ => {
                 let commit = self.name(to)?;
-                history.detach_head(&commit, &who())?;
+                history.edit_with_head(&[], &HeadTo::Detached(commit), &message, &who())?;
             }
         }
         self.head()

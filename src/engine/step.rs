@@ -8,7 +8,7 @@ use super::error::{Error, Result};
 use super::refs::who;
 use super::state::State;
 use super::types::{LiveInput, Sink, Step, Target};
-use crate::history::{BranchName, Expected, Head, RefEdit, RefName, TagName};
+use crate::history::{BranchName, Expected, Head, HeadTo, RefEdit, RefName, TagName};
 use crate::object::CommitId;
 
 /// The branch that a step moves and what it must be at before.
@@ -40,29 +40,29 @@ impl Core {
         let advance = outcome.success() || target.keep_failed;
         let message = format!("run: {}", command.program.text().lines().next().unwrap_or_default());
         let mut step = Step { outcome, commit: state.commit(), branch: None };
+        // What moves, moves as one operation.
+        let mut edits = Vec::new();
+        let mut head = None;
         if let (Some(moves), true) = (moves, advance) {
-            step.commit = Some(self.advance(&moves, &parent, &state, target.force, &message)?);
+            let (commit, edit) = self.advance(&moves, &parent, &state, target.force)?;
+            edits.extend(edit);
+            step.commit = Some(commit);
             step.branch = Some(moves.branch.as_str().to_owned());
-        }
-        if target.from.is_none()
-            && target.branch.is_none()
-            && advance
-            && step.branch.is_none()
-            && step.outcome.changed
-        {
+        } else if target.from.is_none() && target.branch.is_none() && advance && step.outcome.changed {
             // As with Git, a detached HEAD moves along.
             let commit = self.name(&state)?;
-            self.history()?.detach_head(&commit, &who())?;
+            head = Some(HeadTo::Detached(commit));
             step.commit = Some(commit);
         }
         if let Some(tag) = tag {
-            self.move_ref(
-                tag.into(),
-                if target.force { Expected::Any } else { Expected::Absent },
-                &state,
-                &message,
-            )?;
+            let expected = if target.force { Expected::Any } else { Expected::Absent };
+            edits.push(self.edit_to(tag.into(), expected, &state)?.0);
             step.commit = state.commit();
+        }
+        match head {
+            Some(head) => self.history()?.edit_with_head(&edits, &head, &message, &who())?,
+            None if edits.is_empty() => {}
+            None => self.history()?.edit(&edits, &message, &who())?,
         }
         Ok(step)
     }
@@ -99,20 +99,18 @@ impl Core {
         Ok((parent, Some(Moves { branch, expected, at })))
     }
 
-    /// Moves a branch to a result. A branch that is elsewhere is a conflict, unless it is forced or there already.
+    /// What moves a branch to a result, which gets a commit. A branch that is elsewhere is a conflict, unless it is forced or there already.
     fn advance(
         self: &Arc<Self>,
         moves: &Moves,
         start: &State,
         state: &State,
         force: bool,
-        message: &str,
-    ) -> Result<CommitId> {
-        let history = self.history()?;
+    ) -> Result<(CommitId, Option<RefEdit>)> {
         if let (Some(at), false) = (moves.at, force) {
             let there = self.state_of_commit(&at)?;
             if there == state.id() {
-                return Ok(at);
+                return Ok((at, None));
             }
             if start.id() != there {
                 return Err(Error::Conflict(format!(
@@ -128,11 +126,8 @@ impl Core {
             }
         }
         let commit = self.name(state)?;
-        if moves.at != Some(commit) {
-            let expected = if force { Expected::Any } else { moves.expected };
-            let edit = RefEdit { name: moves.branch.clone().into(), expected, new: Some(commit) };
-            history.edit(&[edit], message, &who())?;
-        }
-        Ok(commit)
+        let expected = if force { Expected::Any } else { moves.expected };
+        let edit = RefEdit { name: moves.branch.clone().into(), expected, new: Some(commit) };
+        Ok((commit, (moves.at != Some(commit)).then_some(edit)))
     }
 }

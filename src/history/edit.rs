@@ -5,9 +5,10 @@ use std::path::PathBuf;
 
 use super::git::{HeadTarget, Local, OldValue, Step, TransactionError};
 use super::journal::Lock;
+use super::operations::{HeadTo, Purpose};
 use super::{GitError, History, HistoryError, RefKind, RefName, Who};
 use super::{reflog, sync};
-use crate::object::CommitId;
+use crate::object::{CommitId, OperationId};
 
 /// What a ref must be for an edit of it to happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +64,15 @@ pub enum EditError {
     /// A branch to rename or delete does not exist.
     #[error("there is no {0}")]
     NoSuchRef(RefName),
+    /// HEAD is not what was expected: somebody else moved it.
+    #[error("HEAD is no longer where this operation had put it: `treebox status` says where it is")]
+    HeadMoved,
+    /// No operation is on record that has not been taken back.
+    #[error("there is nothing to take back")]
+    NothingToUndo,
+    /// No such operation is on record.
+    #[error("no operation {0} is on record")]
+    NoOperation(OperationId),
     /// The history could not be read or written.
     #[error(transparent)]
     History(#[from] HistoryError),
@@ -70,6 +80,59 @@ pub enum EditError {
 
 fn at(found: Option<CommitId>) -> String {
     found.map_or_else(|| "does not exist".to_owned(), |commit| format!("is at {}", commit.short()))
+}
+
+/// A change to be made: of refs, of HEAD, or both, as one operation.
+pub(super) struct Change<'c> {
+    /// The refs.
+    pub(super) edits: &'c [RefEdit],
+    /// Where HEAD goes.
+    pub(super) head: Option<&'c HeadTo>,
+    /// What does it.
+    pub(super) message: &'c str,
+    /// Who does it.
+    pub(super) who: &'c Who,
+    /// What it is to an earlier operation.
+    pub(super) purpose: Purpose,
+    /// The branch whose log goes along to the new name.
+    pub(super) renames: Option<(&'c RefName, &'c RefName)>,
+    /// It is the rest of an operation that is on record.
+    pub(super) recovers: bool,
+}
+
+impl<'c> Change<'c> {
+    /// Nothing yet.
+    pub(super) fn new(message: &'c str, who: &'c Who) -> Self {
+        let purpose = Purpose::Change;
+        Self { edits: &[], head: None, message, who, purpose, renames: None, recovers: false }
+    }
+
+    /// What did it; where nothing else is said, that HEAD moved.
+    fn message_for(&self, head: Option<&HeadStep>) -> String {
+        match head {
+            Some(head) if self.message.is_empty() => head.message(),
+            _ => reflog::one_line(self.message),
+        }
+    }
+}
+
+/// HEAD's part of a change, checked.
+#[derive(Debug, Clone)]
+pub(super) struct HeadStep {
+    pub(super) old: Option<HeadTo>,
+    pub(super) new: HeadTo,
+    pub(super) old_commit: Option<CommitId>,
+    pub(super) new_commit: Option<CommitId>,
+}
+
+/// Why a change was not made, or not whole.
+enum ApplyError {
+    /// Nothing moved.
+    Nothing(HistoryError),
+    /// Nothing moved, and trying again may help.
+    Refused(GitError),
+    /// Something moved and something did not.
+    Half(HistoryError),
 }
 
 impl History {
@@ -91,14 +154,23 @@ impl History {
         Ok(refs)
     }
 
-    /// Moves refs: all of them or, when one is not as expected, none.
+    /// Moves refs: all of them or, when one is not as expected, none. One call is one operation of the [log](Self::operations).
     ///
     /// Each gets a line in its log, and so does HEAD when the branch that is checked out moves. A ref that already is
     /// where it should go is left alone.
     pub fn edit(&self, edits: &[RefEdit], message: &str, who: &Who) -> Result<(), EditError> {
-        self.settle()?;
-        let lock = self.lock()?;
-        self.edit_locked(&lock, edits, message, who, true)
+        self.change(&Change { edits, ..Change::new(message, who) })
+    }
+
+    /// Moves refs and checks out a branch, which need not exist yet, or a commit by itself; all as one operation.
+    pub fn edit_with_head(
+        &self,
+        edits: &[RefEdit],
+        head: &HeadTo,
+        message: &str,
+        who: &Who,
+    ) -> Result<(), EditError> {
+        self.change(&Change { edits, head: Some(head), ..Change::new(message, who) })
     }
 
     /// Deletes a ref and its log; says where it was.
@@ -106,66 +178,161 @@ impl History {
         self.settle()?;
         let lock = self.lock()?;
         let found = self.read_ref(name)?.ok_or_else(|| EditError::NoSuchRef(name.clone()))?;
-        self.edit_locked(&lock, &[RefEdit { name: name.clone(), expected, new: None }], "", who, true)?;
+        let edits = [RefEdit { name: name.clone(), expected, new: None }];
+        let message = format!("{}: deleted {}", name.kind().as_str(), name.short());
+        self.change_locked(&lock, &Change { edits: &edits, ..Change::new(&message, who) })?;
         Ok(found)
     }
 
-    /// [`edit`](Self::edit) under the lock. `log` says whether logs are written.
-    pub(super) fn edit_locked(
-        &self,
-        lock: &Lock,
-        edits: &[RefEdit],
-        message: &str,
-        who: &Who,
-        log: bool,
-    ) -> Result<(), EditError> {
+    /// Makes a change under the lock, taken here.
+    pub(super) fn change(&self, change: &Change<'_>) -> Result<(), EditError> {
+        self.settle()?;
+        let lock = self.lock()?;
+        self.change_locked(&lock, change)
+    }
+
+    /// Makes a change. Nothing moves unless every ref is as expected and the operation is on record.
+    pub(super) fn change_locked(&self, lock: &Lock, change: &Change<'_>) -> Result<(), EditError> {
         self.refuse_after_failed_sync()?;
-        let message = reflog::one_line(message);
         let git = self.git.local();
         let mut tries = 0;
         loop {
-            let steps = self.check(&git, edits)?;
-            if steps.is_empty() {
+            let steps = self.check(&git, change.edits)?;
+            let head = change.head.map(|to| self.check_head(&git, to, &steps)).transpose()?.flatten();
+            if steps.is_empty() && head.is_none() {
                 return Ok(());
             }
-            let files: &[&str] =
-                if steps.iter().any(|step| step.new.is_none()) { &["packed-refs"] } else { &[] };
-            lock.note(self, &steps, files, &message, who)?;
-            let mut touched = self.paths_of(&steps);
-            let locks =
-                steps.iter().filter(|step| step.new.is_some()).map(|step| self.lock_path_of(&step.full));
-            let locks: Vec<_> = locks.collect();
-            // The new value is on disk before it gets its name: a power cut must not leave an empty ref.
-            let before_commit = || -> Result<(), HistoryError> {
-                self.must_sync(locks.iter().cloned());
-                self.settle()?;
-                if log { self.log_head(&git, &steps, &message, who) } else { Ok(()) }
-            };
-            match git.transact(&steps, &message, who, log, before_commit) {
-                Ok(()) => {
-                    touched.retain(|path| path.exists());
-                    self.must_sync(touched);
-                    return Ok(self.settle()?);
-                }
-                Err(TransactionError::Sync(error)) => return Err(error.into()),
-                Err(TransactionError::Half(source)) => {
+            let message = change.message_for(head.as_ref());
+            let len = self.operations_len();
+            lock.note(self, &steps, head.as_ref(), len, &message, change.who)?;
+            let applied = self
+                .record(change, &steps, head.as_ref(), &message)
+                .map_err(ApplyError::Nothing)
+                .and_then(|()| self.apply(&git, change, &steps, head.as_ref(), &message));
+            let source = match applied {
+                Ok(()) => return Ok(self.settle()?),
+                Err(ApplyError::Half(error)) => {
                     lock.keep_note();
-                    return Err(self.git_error("moving refs", source).into());
+                    return Err(error.into());
                 }
-                // Stock git moved a ref, or holds a lock. Its lock may also be a dead process's.
-                Err(TransactionError::Git(source)) => {
-                    tries += 1;
-                    if tries >= MAX_TRIES {
-                        return Err(self.why(&git, edits, &steps, source));
-                    }
-                    for step in &steps {
-                        sync::remove_stale(&self.lock_path_of(&step.full));
-                    }
-                    for name in ["HEAD", "packed-refs"] {
-                        sync::remove_stale(&self.lock_path_of(name));
-                    }
+                Err(ApplyError::Nothing(error)) => {
+                    self.unrecord(change, len)?;
+                    return Err(error.into());
                 }
+                Err(ApplyError::Refused(source)) => source,
+            };
+            // Stock git moved a ref, or holds a lock. Its lock may also be a dead process's.
+            self.unrecord(change, len)?;
+            tries += 1;
+            if tries >= MAX_TRIES {
+                return Err(self.why(&git, change.edits, &steps, source));
             }
+            for step in &steps {
+                sync::remove_stale(&self.lock_path_of(&step.full));
+            }
+            for name in ["HEAD", "packed-refs"] {
+                sync::remove_stale(&self.lock_path_of(name));
+            }
+        }
+    }
+
+    /// Writes what must be there before anything moves: the operation's record, and the new name's log of a renamed branch.
+    fn record(
+        &self,
+        change: &Change<'_>,
+        steps: &[Step],
+        head: Option<&HeadStep>,
+        message: &str,
+    ) -> Result<(), HistoryError> {
+        if change.recovers {
+            return Ok(());
+        }
+        if let Some((from, to)) = change.renames {
+            self.copy_log(from, to)?;
+            let commit = steps.iter().find_map(|step| step.new);
+            reflog::append(self, &to.full(), &reflog::line(commit, commit, change.who, message))?;
+        }
+        self.record_operation(steps, head, change.purpose, message, change.who)
+    }
+
+    /// Takes back what [`record`](Self::record) wrote: nothing has moved.
+    fn unrecord(&self, change: &Change<'_>, len: u64) -> Result<(), HistoryError> {
+        if let Some((_, to)) = change.renames {
+            let _ = std::fs::remove_file(self.log_path(&to.full()));
+        }
+        if change.recovers { Ok(()) } else { self.forget_operation(len) }
+    }
+
+    /// Moves refs and HEAD. With HEAD there are up to three moments: what is made or moved, HEAD, what is deleted; so HEAD never
+    /// points at a branch that is not there yet or no longer.
+    fn apply(
+        &self,
+        git: &Local,
+        change: &Change<'_>,
+        steps: &[Step],
+        head: Option<&HeadStep>,
+        message: &str,
+    ) -> Result<(), ApplyError> {
+        if head.is_none() && change.renames.is_none() {
+            return self.transact(git, steps, message, change.who, true);
+        }
+        let (moved, deleted): (Vec<_>, Vec<_>) = steps.iter().cloned().partition(|step| step.new.is_some());
+        let half = |any: bool, error: HistoryError| match any {
+            true => ApplyError::Half(error),
+            false => ApplyError::Nothing(error),
+        };
+        if !moved.is_empty() {
+            self.transact(git, &moved, message, change.who, change.renames.is_none())?;
+        }
+        if let Some(head) = head {
+            let message = change.renames.map(|_| message);
+            self.switch_head(head, message, change.who).map_err(|error| half(!moved.is_empty(), error))?;
+        }
+        if !deleted.is_empty() {
+            let any = !moved.is_empty() || head.is_some();
+            return match self.transact(git, &deleted, message, change.who, true) {
+                Err(ApplyError::Nothing(error)) => Err(half(any, error)),
+                Err(ApplyError::Refused(source)) if any => {
+                    Err(ApplyError::Half(self.git_error("deleting refs", source)))
+                }
+                other => other,
+            };
+        }
+        Ok(())
+    }
+
+    /// Moves refs at one moment. `log` says whether their logs get a line.
+    fn transact(
+        &self,
+        git: &Local,
+        steps: &[Step],
+        message: &str,
+        who: &Who,
+        log: bool,
+    ) -> Result<(), ApplyError> {
+        let mut touched = self.paths_of(steps);
+        let locks: Vec<_> = steps
+            .iter()
+            .filter(|step| step.new.is_some())
+            .map(|step| self.lock_path_of(&step.full))
+            .collect();
+        // The new value is on disk before it gets its name: a power cut must not leave an empty ref.
+        let before_commit = || -> Result<(), HistoryError> {
+            self.must_sync(locks.iter().cloned());
+            self.settle()?;
+            if log { self.log_head(git, steps, message, who) } else { Ok(()) }
+        };
+        match git.transact(steps, message, who, log, before_commit) {
+            Ok(()) => {
+                touched.retain(|path| path.exists());
+                self.must_sync(touched);
+                Ok(())
+            }
+            Err(TransactionError::Sync(error)) => Err(ApplyError::Nothing(error)),
+            Err(TransactionError::Half(source)) => {
+                Err(ApplyError::Half(self.git_error("moving refs", source)))
+            }
+            Err(TransactionError::Git(source)) => Err(ApplyError::Refused(source)),
         }
     }
 

@@ -1,7 +1,8 @@
 //! What is checked out.
 
-use super::git::HeadTarget;
-use super::journal::Lock;
+use super::edit::HeadStep;
+use super::git::{HeadTarget, Local, Step};
+use super::operations::HeadTo;
 use super::sync::Replacement;
 use super::{BranchName, Durability, EditError, History, HistoryError, RefKind, RefName, Who, reflog};
 use crate::object::CommitId;
@@ -29,12 +30,29 @@ impl Head {
         }
     }
 
-    /// As Git's "checkout: moving from … to …" names it, which `@{-1}` reads.
-    fn label(&self) -> String {
+    /// Where it points.
+    pub(super) fn to(&self) -> HeadTo {
         match self {
-            Self::Branch { name, .. } => name.to_string(),
-            Self::Detached(commit) => commit.to_string(),
+            Self::Branch { name, .. } => HeadTo::Branch(name.clone()),
+            Self::Detached(commit) => HeadTo::Detached(*commit),
         }
+    }
+}
+
+impl HeadStep {
+    /// A commit that it has to do with.
+    pub(super) fn any_commit(&self) -> Option<CommitId> {
+        self.new_commit.or(self.old_commit)
+    }
+
+    /// As Git says it; `@{-1}` is read from that.
+    pub(super) fn message(&self) -> String {
+        let label = |to: &HeadTo| match to {
+            HeadTo::Branch(name) => name.to_string(),
+            HeadTo::Detached(commit) => commit.to_string(),
+        };
+        let from = self.old.as_ref().map_or_else(|| "(unknown)".to_owned(), label);
+        format!("checkout: moving from {from} to {}", label(&self.new))
     }
 }
 
@@ -57,57 +75,66 @@ impl History {
 
     /// Checks out a branch, which need not exist yet.
     pub fn attach_head(&self, branch: &BranchName, who: &Who) -> Result<(), EditError> {
-        self.settle()?;
-        let lock = self.lock()?;
-        let commit = self.read_ref(&RefName::Branch(branch.clone()))?;
-        self.switch_head(&lock, &Head::Branch { name: branch.clone(), commit }, None, who)
+        self.edit_with_head(&[], &HeadTo::Branch(branch.clone()), "", who)
     }
 
     /// Checks out a commit by itself.
     pub fn detach_head(&self, commit: &CommitId, who: &Who) -> Result<(), EditError> {
-        self.settle()?;
-        if !self.has_commit(commit) {
-            return Err(HistoryError::MissingCommit(*commit).into());
-        }
-        let lock = self.lock()?;
-        self.switch_head(&lock, &Head::Detached(*commit), None, who)
+        self.edit_with_head(&[], &HeadTo::Detached(*commit), "", who)
+    }
+
+    /// What moving HEAD comes to, after these refs have moved; `None` when it is there already.
+    pub(super) fn check_head(
+        &self,
+        git: &Local,
+        to: &HeadTo,
+        steps: &[Step],
+    ) -> Result<Option<HeadStep>, HistoryError> {
+        // A HEAD that cannot be read is no reason not to repair it.
+        let from = self.head().ok();
+        let new_commit = match to {
+            HeadTo::Detached(commit) if !git.has_commit(commit) => {
+                return Err(HistoryError::MissingCommit(*commit));
+            }
+            HeadTo::Detached(commit) => Some(*commit),
+            HeadTo::Branch(name) => {
+                let name = RefName::Branch(name.clone());
+                let full = name.full();
+                match steps.iter().find(|step| step.full == full) {
+                    Some(step) => step.new,
+                    None => self.read_ref(&name)?,
+                }
+            }
+        };
+        let old_commit = from.as_ref().and_then(Head::commit);
+        let old = from.as_ref().map(Head::to);
+        // Git writes a line even when a branch is checked out that already is; here nothing changed.
+        let moves = old.as_ref() != Some(to);
+        Ok(moves.then(|| HeadStep { old, new: to.clone(), old_commit, new_commit }))
     }
 
     /// Moves HEAD. Git's library would write no line in the log, or one without the old commit, so both are done here;
-    /// the line first, as Git does. Called under the lock.
+    /// the line first, as Git does. Called under the lock, with a note of it.
     pub(super) fn switch_head(
         &self,
-        lock: &Lock,
-        to: &Head,
+        step: &HeadStep,
         message: Option<&str>,
         who: &Who,
-    ) -> Result<(), EditError> {
-        lock.note(self, &[], &["HEAD"], "", who)?;
+    ) -> Result<(), HistoryError> {
         let path = self.directory.join("HEAD");
         let replacement = Replacement::begin(&path).map_err(|source| match source.kind() {
             std::io::ErrorKind::AlreadyExists => HistoryError::Locked(super::sync::lock_path(&path)),
             _ => HistoryError::io("replacing", &path, source),
         })?;
-        // A HEAD that cannot be read is no reason not to repair it.
-        let from = self.head().ok();
-        let content = match to {
-            Head::Branch { name, .. } => format!("ref: {}{name}\n", RefKind::Branch.prefix()),
-            Head::Detached(commit) => format!("{commit}\n"),
-        };
-        let new = to.commit();
-        if new.is_some() {
-            let old = from.as_ref().and_then(Head::commit);
-            let moved = || {
-                let from = from.as_ref().map_or_else(|| "(unknown)".to_owned(), Head::label);
-                format!("checkout: moving from {from} to {}", to.label())
-            };
-            let message = message.map_or_else(moved, str::to_owned);
-            let line = reflog::line(old, new, who, &message);
+        if step.new_commit.is_some() {
+            let message = message.map_or_else(|| step.message(), str::to_owned);
+            let line = reflog::line(step.old_commit, step.new_commit, who, &message);
             reflog::append(self, "HEAD", &line)?;
         }
+        // The record of the operation lasts before what it records.
+        self.settle()?;
         replacement
-            .finish(content.as_bytes(), self.durability() == Durability::Commit)
-            .map_err(|source| HistoryError::io("replacing", &path, source))?;
-        Ok(self.settle()?)
+            .finish(step.new.content().as_bytes(), self.durability() == Durability::Commit)
+            .map_err(|source| HistoryError::io("replacing", &path, source))
     }
 }

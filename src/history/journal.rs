@@ -4,7 +4,8 @@
 //! finds the note, knows that its writer is dead, removes those lock files and finishes the edit.
 //!
 //! The note is text: a first line, then `who` and `why`, then per ref `ref OLD NEW NAME` (40 hex digits, zeros for
-//! "not there"), per other file that is locked `file NAME`, and `end`. One that does not end was never acted on.
+//! "not there"), `head OLD NEW` when HEAD moves (a branch's full name, a commit or `unknown`), per other file that is locked `file NAME`, `log LEN`
+//! with the length that the operation log had, and `end`. One that does not end was never acted on.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -12,14 +13,20 @@ use std::io::Read as _;
 use std::os::unix::fs::FileExt as _;
 use std::time::Duration;
 
+use super::edit::{Change, HeadStep};
 use super::git::Step;
-use super::{Durability, EditError, Expected, History, HistoryError, RefEdit, RefName, Who, sync};
+use super::operations::{HeadTo, LOG_REF};
+use super::{
+    BranchName, Durability, EditError, Expected, History, HistoryError, RefEdit, RefKind, RefName, Who, sync,
+};
 use crate::object::CommitId;
 
 /// Opening must not wait for long; the next edit recovers as well.
 const RECOVERY_TRIES: usize = 4;
 
-const FIRST_LINE: &str = "treebox history edit 1";
+const FIRST_LINE: &str = "treebox history edit 2";
+/// Written before there was an operation log; it has no `head` and no `log`.
+const FIRST_LINE_1: &str = "treebox history edit 1";
 const NOTHING: CommitId = CommitId::from_bytes([0; 20]);
 
 /// The kernel's lock on the history, with the note in it. Both end when it is dropped.
@@ -33,7 +40,9 @@ struct Note {
     who: Who,
     message: String,
     refs: Vec<(String, Option<CommitId>, Option<CommitId>)>,
+    head: Option<(Option<HeadTo>, HeadTo)>,
     files: Vec<String>,
+    log_len: Option<u64>,
 }
 
 impl Lock {
@@ -44,7 +53,8 @@ impl Lock {
         &self,
         history: &History,
         steps: &[Step],
-        files: &[&str],
+        head: Option<&HeadStep>,
+        log_len: u64,
         message: &str,
         who: &Who,
     ) -> Result<(), HistoryError> {
@@ -53,11 +63,22 @@ impl Lock {
             let (old, new) = (step.old.commit().unwrap_or(NOTHING), step.new.unwrap_or(NOTHING));
             text.push_str(&format!("ref {old} {new} {}\n", step.full));
         }
+        let mut files = vec![LOG_REF];
+        if let Some(head) = head {
+            let old = head.old.as_ref().map_or_else(|| UNKNOWN.to_owned(), label);
+            text.push_str(&format!("head {old} {}\n", label(&head.new)));
+            files.push("HEAD");
+        }
+        if steps.iter().any(|step| step.new.is_none()) {
+            files.push("packed-refs");
+        }
         for file in files {
             text.push_str(&format!("file {file}\n"));
         }
+        text.push_str(&format!("log {log_len}\n"));
         text.push_str("end\n");
-        let durable = steps.len() > 1 && history.durability() == Durability::Commit;
+        let durable =
+            steps.len() + usize::from(head.is_some()) > 1 && history.durability() == Durability::Commit;
         let written = self.file.set_len(0).and_then(|()| self.file.write_all_at(text.as_bytes(), 0));
         let written = written.and_then(|()| if durable { self.file.sync_all() } else { Ok(()) });
         written.map_err(|source| HistoryError::io("writing", &history.lock_path, source))
@@ -129,18 +150,51 @@ impl History {
                 left.push(RefEdit { name, expected: old.map_or(Expected::Absent, Expected::Is), new: *new });
             }
         }
-        // None moved: it is as if nothing had begun. Otherwise the others follow.
-        if moved && !left.is_empty() {
-            self.edit_locked(lock, &left, &note.message, &note.who, true)?;
+        let mut head = None;
+        if let Some((old, new)) = &note.head {
+            let now = self.head().ok().map(|head| head.to());
+            moved |= now.as_ref() == Some(new);
+            head = (now == *old).then_some(new);
         }
-        Ok(())
+        if !moved {
+            // It is as if nothing had begun: neither its record stays nor the log of a name that was to be made.
+            for (full, ..) in note.refs.iter().filter(|(_, old, _)| old.is_none()) {
+                let _ = std::fs::remove_file(self.log_path(full));
+            }
+            return Ok(note.log_len.map_or(Ok(()), |len| self.forget_operation(len))?);
+        }
+        // The others follow.
+        if left.is_empty() && head.is_none() {
+            return Ok(());
+        }
+        let recovers = note.log_len.is_some();
+        self.change_locked(
+            lock,
+            &Change { edits: &left, head, recovers, ..Change::new(&note.message, &note.who) },
+        )
+    }
+}
+
+const UNKNOWN: &str = "unknown";
+
+fn label(to: &HeadTo) -> String {
+    match to {
+        HeadTo::Branch(name) => format!("{}{name}", RefKind::Branch.prefix()),
+        HeadTo::Detached(commit) => commit.to_string(),
+    }
+}
+
+fn read_label(text: &str) -> Option<HeadTo> {
+    match text.strip_prefix(RefKind::Branch.prefix()) {
+        Some(name) => BranchName::new(name).ok().map(HeadTo::Branch),
+        None => text.parse().ok().map(HeadTo::Detached),
     }
 }
 
 fn parse(text: &str) -> Option<Note> {
     let text = text.strip_suffix("end\n")?;
     let mut lines = text.lines();
-    if lines.next()? != FIRST_LINE {
+    if ![FIRST_LINE, FIRST_LINE_1].contains(&lines.next()?) {
         return None;
     }
     let (name, rest) = lines.next()?.strip_prefix("who ")?.split_once(" <")?;
@@ -151,11 +205,19 @@ fn parse(text: &str) -> Option<Note> {
         time_seconds: time.split(' ').next()?.parse().ok()?,
     };
     let message = lines.next()?.strip_prefix("why ")?.to_owned();
-    let mut note = Note { who, message, refs: Vec::new(), files: Vec::new() };
+    let mut note = Note { who, message, refs: Vec::new(), head: None, files: Vec::new(), log_len: None };
     for line in lines {
         if let Some(file) = line.strip_prefix("file ") {
             // Only names that are written above; a note must not make anybody remove other files.
-            note.files.extend(["HEAD", "packed-refs"].contains(&file).then(|| file.to_owned()));
+            note.files.extend(["HEAD", "packed-refs", LOG_REF].contains(&file).then(|| file.to_owned()));
+            continue;
+        }
+        if let Some(len) = line.strip_prefix("log ") {
+            note.log_len = Some(len.parse().ok()?);
+            continue;
+        }
+        if let Some((old, new)) = line.strip_prefix("head ").and_then(|line| line.split_once(' ')) {
+            note.head = Some((read_label(old), read_label(new)?));
             continue;
         }
         let mut words = line.strip_prefix("ref ")?.splitn(3, ' ');

@@ -34,6 +34,7 @@ mod head;
 mod journal;
 mod layout;
 mod names;
+mod operations;
 mod reflog;
 mod rename;
 mod resolve;
@@ -41,6 +42,7 @@ mod sweep;
 mod sync;
 #[cfg(test)]
 mod tests;
+mod undo;
 mod walk;
 
 pub use crate::disk::Durability;
@@ -49,8 +51,10 @@ pub use edit::{EditError, Expected, RefEdit};
 pub use error::{GitError, HistoryError};
 pub use head::Head;
 pub use names::{BranchName, ImageName, NameError, RefKind, RefName, TagName};
+pub use operations::{HeadMove, HeadTo, Operation, Purpose, RefMove};
 pub use reflog::ReflogEntry;
 pub use resolve::{ResolveError, RevisionSet};
+pub use undo::Undone;
 pub use walk::{Order, Walk, WalkOptions, Walked};
 
 use std::collections::BTreeSet;

@@ -2,6 +2,7 @@
 
 use std::fs::{OpenOptions, create_dir_all};
 use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 
 use super::{Durability, History, HistoryError, RefName, Who};
@@ -76,18 +77,26 @@ pub(super) fn append(history: &History, full: &str, line: &str) -> Result<(), Hi
     if made {
         create_dir_all(parent).map_err(failed)?;
     }
-    let mut file = OpenOptions::new().append(true).create(true).open(&path).map_err(failed)?;
-    file.write_all(line.as_bytes()).map_err(failed)?;
+    let mut file = OpenOptions::new().read(true).append(true).create(true).open(&path).map_err(failed)?;
+    let len = file.metadata().map_err(failed)?.len();
+    let mut end = [b'\n'];
+    if len > 0 {
+        file.read_exact_at(&mut end, len - 1).map_err(failed)?;
+    }
+    // A line that a power cut has torn must not take this one with it.
+    let text = if end == *b"\n" { line.to_owned() } else { format!("\n{line}") };
+    file.write_all(text.as_bytes()).map_err(failed)?;
     if history.durability() == Durability::Commit {
         history.must_sync([path.clone()]);
-        if made || line.len() as u64 == file.metadata().map_err(failed)?.len() {
+        if made || len == 0 {
             history.must_sync([parent.to_owned()]);
         }
     }
     Ok(())
 }
 
-fn parse(line: &[u8]) -> Option<ReflogEntry> {
+/// Reads a log's line.
+pub(super) fn parse(line: &[u8]) -> Option<ReflogEntry> {
     let line = String::from_utf8_lossy(line);
     let (head, message) = line.split_once('\t').unwrap_or((&line, ""));
     let (old, rest) = head.split_once(' ')?;

@@ -1,7 +1,9 @@
 //! Renaming a branch.
 
+use super::edit::Change;
+use super::operations::HeadTo;
 use super::{
-    BranchName, Durability, EditError, Expected, Head, History, HistoryError, RefEdit, RefName, Who, reflog,
+    BranchName, Durability, EditError, Expected, Head, History, HistoryError, RefEdit, RefName, Who,
 };
 
 impl History {
@@ -16,22 +18,19 @@ impl History {
         if from == to {
             return Ok(());
         }
-        let head = self.head()?;
-        let make = RefEdit { name: new.clone(), expected: Expected::Absent, new: Some(commit) };
-        self.edit_locked(&lock, &[make], "", who, false)?;
+        let edits = [
+            RefEdit { name: new.clone(), expected: Expected::Absent, new: Some(commit) },
+            RefEdit { name: old.clone(), expected: Expected::Is(commit), new: None },
+        ];
         let message = format!("Branch: renamed {} to {}", old.full(), new.full());
-        self.move_log(&old, &new)?;
-        reflog::append(self, &new.full(), &reflog::line(Some(commit), Some(commit), who, &message))?;
-        if matches!(&head, Head::Branch { name, .. } if name == from) {
-            let head = Head::Branch { name: to.clone(), commit: Some(commit) };
-            self.switch_head(&lock, &head, Some(&message), who)?;
-        }
-        let remove = RefEdit { name: old, expected: Expected::Is(commit), new: None };
-        self.edit_locked(&lock, &[remove], "", who, true)
+        let head = HeadTo::Branch(to.clone());
+        let head = matches!(self.head()?, Head::Branch { name, .. } if name == *from).then_some(&head);
+        let renames = Some((&old, &new));
+        self.change_locked(&lock, &Change { edits: &edits, head, renames, ..Change::new(&message, who) })
     }
 
     /// Copies a log to the new name: removing the old one is for the deletion of its ref.
-    fn move_log(&self, old: &RefName, new: &RefName) -> Result<(), HistoryError> {
+    pub(super) fn copy_log(&self, old: &RefName, new: &RefName) -> Result<(), HistoryError> {
         let (old, new) = (self.log_path(&old.full()), self.log_path(&new.full()));
         let bytes = match std::fs::read(&old) {
             Ok(bytes) => bytes,

@@ -64,13 +64,6 @@ impl Index {
             .collect()
         })
     }
-
-    /// Forgets an image; says whether it was known.
-    pub fn forget_image(&self, name: &str) -> Result<bool, IndexError> {
-        self.write("forgetting an image", |db| {
-            Ok(db.prepare_cached("DELETE FROM image WHERE name = ?1")?.execute([name])? > 0)
-        })
-    }
 }
 
 fn record(row: &Row<'_>) -> rusqlite::Result<ImageRecord> {

@@ -187,8 +187,6 @@ fn commits_origins_images_and_settings_read_back() {
     index.record_image(&image).unwrap();
     assert_eq!(index.image("busybox:latest").unwrap().as_ref(), Some(&image));
     assert_eq!(index.images().unwrap(), [image]);
-    assert!(index.forget_image("busybox:latest").unwrap());
-    assert!(!index.forget_image("busybox:latest").unwrap());
 
     assert_eq!(index.meta("a").unwrap(), None);
     index.set_meta("a", Some("1")).unwrap();

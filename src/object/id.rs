@@ -115,6 +115,10 @@ typed_id!(
     /// Names a commit of history: the SHA-1 of a Git commit object.
     CommitId, 20, "40"
 );
+typed_id!(
+    /// Names a change of refs: the first 16 bytes of BLAKE3 over what changed and the operation before.
+    OperationId, 16, "32"
+);
 
 impl BlobId {
     /// The id of these bytes.

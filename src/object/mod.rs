@@ -30,7 +30,9 @@ mod tree;
 pub use codec::DecodeError;
 pub use diff::{Change, ChangeKind, diff};
 pub use draft::{Draft, DraftError, LinkKey, NewNode};
-pub use id::{BlobHasher, BlobId, CommitId, IdPrefix, LinkGroup, ParseIdError, RunKey, StateId, TreeId};
+pub use id::{
+    BlobHasher, BlobId, CommitId, IdPrefix, LinkGroup, OperationId, ParseIdError, RunKey, StateId, TreeId,
+};
 pub use lines::{Hunk, MAX_TEXT_BYTES, is_text, line_hunks, lines};
 pub use lookup::{LookupError, MAX_SYMLINKS, entry_at, resolve};
 pub use merge::{

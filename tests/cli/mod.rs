@@ -9,6 +9,7 @@ mod memory;
 mod merge;
 mod mounts;
 mod network;
+mod operations;
 mod reading;
 mod recorded;
 mod refs;

@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use crate::support::TestEnv;
 
-const VERBS: [&str; 22] = [
+const VERBS: [&str; 24] = [
     "import",
     "pull",
     "push",
@@ -25,6 +25,8 @@ const VERBS: [&str; 22] = [
     "merge",
     "reset",
     "reflog",
+    "undo",
+    "op",
     "doctor",
     "completions",
 ];

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use super::operations::{view, view_by_record};
 use super::*;
 
 const VICTIM: &str = "TREEBOX_TEST_CRASH_STORE";
@@ -42,6 +43,8 @@ fn a_process_killed_at_any_instant_leaves_the_old_or_the_new_state() {
             history.read_commit(&id).unwrap();
         }
         history.head().unwrap();
+        // The record says what happened, no more and no less.
+        assert_eq!(view_by_record(&history), view(&history), "round {round}");
     }
     assert!(fixture.history.read_ref(&branch("one").into()).unwrap().is_some());
     fixture.fsck();
@@ -49,7 +52,9 @@ fn a_process_killed_at_any_instant_leaves_the_old_or_the_new_state() {
 
 /// The note of a dead process, as if it had been killed between the two refs.
 fn leave_note(fixture: &Fixture, lines: &str) {
-    let text = format!("treebox history edit 1\nwho treebox <treebox@localhost> 7 +0000\nwhy half\n{lines}");
+    let version = if lines.contains("log ") { 2 } else { 1 };
+    let text =
+        format!("treebox history edit {version}\nwho treebox <treebox@localhost> 7 +0000\nwhy half\n{lines}");
     std::fs::write(fixture.root.path().join("history.lock"), text).unwrap();
 }
 
@@ -88,6 +93,26 @@ fn a_half_done_edit_is_finished_by_the_next_process() {
     assert_eq!(fixture.history.reflog(&branch("two").into()).unwrap()[0].message, "half");
     assert!(lock_files(directory).is_empty());
     assert_eq!(std::fs::metadata(fixture.root.path().join("history.lock")).unwrap().len(), 0);
+
+    // HEAD follows too, and the record of what had not begun goes.
+    let len = std::fs::metadata(directory.join("logs/refs/treebox/operations")).unwrap().len();
+    let mut log = std::fs::OpenOptions::new()
+        .append(true)
+        .open(directory.join("logs/refs/treebox/operations"))
+        .unwrap();
+    std::io::Write::write_all(&mut log, b"half a record").unwrap();
+    let begun = |text: &str| leave_note(&fixture, text);
+    begun(&format!(
+        "ref {a} {none} refs/heads/one\nhead refs/heads/x refs/heads/two\nfile HEAD\nlog {len}\nend\n"
+    ));
+    fixture.again();
+    assert_eq!(std::fs::metadata(directory.join("logs/refs/treebox/operations")).unwrap().len(), len);
+    let operations = fixture.again().operations().unwrap();
+    begun(&format!(
+        "ref {a} {b} refs/heads/one\nhead refs/heads/main refs/heads/two\nfile HEAD\nlog {len}\nend\n"
+    ));
+    assert_eq!(fixture.again().head().unwrap(), Head::Branch { name: branch("two"), commit: Some(b) });
+    assert_eq!(fixture.again().operations().unwrap(), operations, "it was on record");
 
     // A note cannot name other files.
     std::fs::write(directory.join("config.lock"), "").unwrap();

@@ -52,7 +52,8 @@ fn locks_of_the_dead_are_removed_and_those_of_the_living_respected() {
         matches!(&held, EditError::History(HistoryError::Locked(path)) if locks.contains(path)),
         "{held:?}"
     );
-    let held = fixture.history.attach_head(&branch("main"), &who(1)).unwrap_err();
+    let held = fixture.history.attach_head(&branch("side"), &who(1)).unwrap_err();
+    assert_eq!(fixture.history.operations().unwrap().len(), 1, "what did not happen is not on record");
     assert!(matches!(&held, EditError::History(HistoryError::Locked(path)) if *path == locks[1]), "{held:?}");
     assert_eq!(fixture.history.read_ref(&branch("main").into()).unwrap(), Some(a));
     assert!(locks.iter().all(|lock| lock.exists()));
@@ -62,7 +63,7 @@ fn locks_of_the_dead_are_removed_and_those_of_the_living_respected() {
     fixture.history.edit(&[set("main", Expected::Any, b)], "", &who(1)).unwrap();
     std::fs::write(&locks[1], "").unwrap();
     age(&locks[1]);
-    fixture.history.attach_head(&branch("main"), &who(1)).unwrap();
+    fixture.history.attach_head(&branch("side"), &who(1)).unwrap();
     assert!(lock_files(fixture.history.directory()).is_empty());
 }
 

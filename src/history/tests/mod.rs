@@ -4,6 +4,7 @@ mod commits;
 mod crash;
 mod damage;
 mod names;
+mod operations;
 mod refs;
 mod resolve;
 mod stock_git;

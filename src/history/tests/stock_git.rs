@@ -30,7 +30,7 @@ fn stock_git_reads_everything_and_everything_reads_after_gc() {
     assert_eq!(fixture.git(&["rev-parse", "main@{1}"]), ids[8].to_string());
     assert_eq!(fixture.git(&["rev-parse", "@{-1}"]), ids[9].to_string());
     assert_eq!(fixture.git(&["symbolic-ref", "HEAD"]), "refs/heads/side");
-    let refs = "refs/heads/main\nrefs/heads/side\nrefs/images/registry.example/library/busybox%3alatest\nrefs/tags/v1";
+    let refs = "refs/heads/main\nrefs/heads/side\nrefs/images/registry.example/library/busybox%3alatest\nrefs/tags/v1\nrefs/treebox/operations";
     assert_eq!(fixture.git(&["for-each-ref", "--format=%(refname)"]), refs);
     assert_eq!(fixture.git(&["config", "core.logAllRefUpdates"]), "always");
     fixture.fsck();
