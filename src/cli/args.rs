@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use super::{
-    branch, cat, checkout, completions, cp, diff, doctor, export, images, import, log, ls, merge, op, pull,
-    push, reflog, reset, run, shell, show, switch, tag, undo,
+    branch, cat, checkout, completions, cp, diff, doctor, export, images, import, log, ls, merge, op, pick,
+    pull, push, reflog, replay, reset, run, shell, show, switch, tag, undo,
 };
 
 /// Container file systems with a Git-like history: run a command once, branch from that exact file system as often as
@@ -90,6 +90,8 @@ pub(super) enum Verb {
     Cat(cat::Args),
     Cp(cp::Args),
     Merge(merge::Args),
+    Replay(replay::Args),
+    CherryPick(pick::Args),
     Reset(reset::Args),
     Reflog(reflog::Args),
     Undo(undo::Args),

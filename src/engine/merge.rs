@@ -9,7 +9,7 @@ use super::naming::Made;
 use super::outcome::ChangeCounts;
 use super::refs::who;
 use super::state::{Origin, State};
-use crate::history::{Expected, Head, RefEdit};
+use crate::history::{Expected, Head, HeadTo, RefEdit};
 use crate::object::{self, CommitId, ConfigConflict, Conflict, Side, TreePath};
 
 /// How to merge.
@@ -173,7 +173,7 @@ impl Core {
                         at.short()
                     )));
                 }
-                Ok(history.detach_head(&to, &who())?)
+                Ok(history.edit_with_head(&[], &HeadTo::Detached(to), message, &who())?)
             }
         }
     }

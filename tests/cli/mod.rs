@@ -13,6 +13,7 @@ mod operations;
 mod reading;
 mod recorded;
 mod refs;
+mod replay;
 mod restricted;
 mod run;
 mod run_options;

@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use crate::support::TestEnv;
 
-const VERBS: [&str; 24] = [
+const VERBS: [&str; 26] = [
     "import",
     "pull",
     "push",
@@ -23,6 +23,8 @@ const VERBS: [&str; 24] = [
     "cat",
     "cp",
     "merge",
+    "replay",
+    "cherry-pick",
     "reset",
     "reflog",
     "undo",
