@@ -74,7 +74,7 @@ pub(super) fn summary(operation: &Operation) -> String {
         .refs
         .iter()
         .take(NAMED_REFS)
-        .map(|moved| format!("{} {}", short_name(&moved.full), commit(moved.new, "deleted")))
+        .map(|moved| format!("{} {}", moved.label(), commit(moved.new, "deleted")))
         .collect();
     if operation.refs.len() > NAMED_REFS {
         words.push(format!("{} more", operation.refs.len() - NAMED_REFS));
@@ -116,10 +116,6 @@ fn place(to: Option<&HeadTo>) -> String {
         Some(HeadTo::Detached(commit)) => commit.short(),
         None => "unreadable".to_owned(),
     }
-}
-
-fn short_name(full: &str) -> &str {
-    ["refs/heads/", "refs/"].iter().find_map(|prefix| full.strip_prefix(prefix)).unwrap_or(full)
 }
 
 /// One operation.

@@ -322,13 +322,11 @@ fn status(status: &ReplayStatus, out: &mut Output) -> Result<Exit, Failure> {
         };
         line(step, word, out)?;
     }
-    let mut told =
-        format!("{} on {}: now at {}", status.branch, status.onto.short(), status.state.id().short());
+    let (onto, state) = (status.onto.short(), status.state.id().short());
+    let mut told = format!("{} on {onto} is now at {state}", status.branch);
     if let Some((reason, state)) = failed {
-        told += &format!("; failed: {reason}");
-        if let Some(state) = state {
-            told += &format!(", what it left is {}", state.id().short());
-        }
+        let left = |state: &treebox::blocking::State| format!("; what it left is {}", state.id().short());
+        told += &format!(" (failed: {reason}{})", state.as_ref().map(left).unwrap_or_default());
     }
     out.note(told);
     Ok(Exit::DONE)

@@ -4,7 +4,7 @@ use serde::Serialize;
 use treebox::{CommitDetail, Resources};
 
 use super::exit::{Exit, Failure};
-use super::{Context, diff, log, output, records, text};
+use super::{Context, diff, log, note, output, records, text};
 
 /// Show one commit: its command, environment, times, resources, changed paths and kept output
 #[derive(Debug, clap::Args)]
@@ -87,6 +87,10 @@ pub(super) fn perform(args: &Args, context: &mut Context) -> Result<Exit, Failur
     }
     out.bytes(b"\n")?;
     indented(info.command.as_bytes(), out)?;
+    for line in note::lines(info) {
+        out.name(line.as_bytes())?;
+        out.bytes(b"\n")?;
+    }
     if !detail.changed.is_empty() {
         out.bytes(b"\n")?;
         diff::name_status(&detail.changed, out)?;

@@ -106,6 +106,14 @@ pub(super) struct CommitObject {
     pub(super) time_seconds: i64,
 }
 
+/// One entry of a Git tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct TreeEntry {
+    pub(super) mode: u16,
+    pub(super) name: Vec<u8>,
+    pub(super) id: CommitId,
+}
+
 /// What a revision means.
 pub(super) enum Revision {
     Include(CommitId),
@@ -282,6 +290,26 @@ impl Local {
         Ok(Some(std::mem::take(&mut blob.data)))
     }
 
+    /// The entries of a Git tree, in Git's order: mode, name, id.
+    pub(super) fn entries(&self, tree: &CommitId) -> Result<Vec<TreeEntry>, GitError> {
+        let tree = self.0.find_tree(theirs(tree)).map_err(wrong)?;
+        let entries = tree.iter().map(|entry| {
+            let entry = entry.map_err(wrong)?;
+            Ok(TreeEntry {
+                mode: entry.mode().value(),
+                name: entry.filename().to_vec(),
+                id: ours(entry.oid()),
+            })
+        });
+        entries.collect()
+    }
+
+    /// The bytes of a blob.
+    pub(super) fn blob(&self, id: &CommitId) -> Result<Vec<u8>, GitError> {
+        let mut blob = self.0.find_blob(theirs(id)).map_err(wrong)?;
+        Ok(std::mem::take(&mut blob.data))
+    }
+
     pub(super) fn merge_bases(&self, a: &CommitId, b: &CommitId) -> Result<Vec<CommitId>, GitError> {
         let bases = self.0.merge_bases_many(theirs(a), &[theirs(b)]).map_err(wrong)?;
         Ok(bases.into_iter().map(|id| ours(id.detach())).collect())
@@ -315,6 +343,44 @@ impl Local {
                 Box::new(walk.build().map_err(wrong)?.map(walked))
             }
         })
+    }
+
+    /// The objects of a pack, by its index.
+    pub(super) fn packed_objects(&self, index: &Path) -> Result<Vec<CommitId>, GitError> {
+        let index = gix::odb::pack::index::File::at(index, gix::hash::Kind::Sha1).map_err(wrong)?;
+        Ok(index.iter().map(|entry| ours(entry.oid)).collect())
+    }
+
+    /// Writes objects as one pack with its index; says which files they are. No deltas: records are small and unlike each other.
+    pub(super) fn write_pack(&self, ids: &[CommitId], directory: &Path) -> Result<Vec<PathBuf>, GitError> {
+        use gix::odb::pack::{Bundle, bundle, data};
+        let level = gix::zlib::Compression::DEFAULT;
+        let entry = |id: &CommitId| {
+            let object = self.0.find_object(theirs(id))?;
+            let count = data::output::Count::from_data(object.id, None);
+            let found = gix::objs::Data::new(&object.data, object.kind, gix::hash::Kind::Sha1);
+            Ok(vec![data::output::Entry::from_data(&count, &found, level)?])
+        };
+        let count =
+            u32::try_from(ids.len()).map_err(|_| GitError("too many objects for one pack".to_owned()))?;
+        let mut bytes = Vec::new();
+        let entries = ids.iter().map(entry);
+        let kind = gix::hash::Kind::Sha1;
+        let written =
+            data::output::bytes::FromEntriesIter::new(entries, &mut bytes, count, data::Version::V2, kind);
+        written.map(|piece| piece.map(drop)).collect::<Result<(), _>>().map_err(wrong)?;
+        let never = std::sync::atomic::AtomicBool::new(false);
+        let (mut bytes, mut silent) = (bytes.as_slice(), gix::progress::Discard);
+        let base = None::<gix::OdbHandle>;
+        let options = bundle::write::Options::default();
+        let made =
+            Bundle::write_to_directory(&mut bytes, Some(directory), &mut silent, &never, base, kind, options);
+        let made = made.map_err(wrong)?;
+        // It keeps a `git gc` away until refs lead to the pack; they do already.
+        if let Some(keep) = made.keep_path {
+            std::fs::remove_file(keep).map_err(|error| GitError(error.to_string()))?;
+        }
+        Ok(made.data_path.into_iter().chain(made.index_path).collect())
     }
 
     /// Reads a revision.

@@ -17,7 +17,7 @@ use std::io::{ErrorKind, Read, Seek as _, SeekFrom};
 use super::edit::HeadStep;
 use super::git::Step;
 use super::sync::{self, Replacement};
-use super::{BranchName, Durability, History, HistoryError, RefKind, ReflogEntry, Who, reflog};
+use super::{BranchName, Durability, History, HistoryError, RefKind, RefName, ReflogEntry, Who, reflog};
 use crate::object::{CommitId, OperationId};
 
 /// The ref whose log it is. It stays at the first commit that an operation had to do with, for Git keeps no log of a ref that is not there.
@@ -53,6 +53,17 @@ pub struct RefMove {
     pub old: Option<CommitId>,
     /// Where it went; `None` when it was deleted.
     pub new: Option<CommitId>,
+}
+
+impl RefMove {
+    /// The ref as people name it: `main`, `tag v1`, `image busybox:latest`.
+    pub fn label(&self) -> String {
+        match RefName::from_full(&self.full) {
+            Some(RefName::Branch(name)) => name.to_string(),
+            Some(name) => format!("{} {}", name.kind().as_str(), name.short()),
+            None => self.full.clone(),
+        }
+    }
 }
 
 /// How HEAD changed. That the branch it is on moved is no change of HEAD.

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::layout::UNFINISHED;
+use super::pack::entries;
 use super::{EditError, History, HistoryError, sync};
 
 impl History {
@@ -58,15 +59,4 @@ fn sweep(
         }
     }
     Ok(())
-}
-
-fn entries(directory: &Path) -> Result<Vec<PathBuf>, HistoryError> {
-    let failed = |source| HistoryError::io("listing", directory, source);
-    match std::fs::read_dir(directory) {
-        Ok(entries) => {
-            entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>().map_err(failed)
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(source) => Err(failed(source)),
-    }
 }

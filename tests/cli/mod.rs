@@ -2,12 +2,14 @@
 
 mod bad_input;
 mod copying;
+mod exploring;
 mod export;
 mod history;
 mod limits;
 mod memory;
 mod merge;
 mod mounts;
+mod naming;
 mod network;
 mod operations;
 mod reading;

@@ -99,7 +99,7 @@ fn a_replay_stops_at_a_step_that_fails_and_goes_on_as_it_is_told() {
       3  run       done     [ID]  cat /a /b > /$WORD
       4  run       failed   [ID]  echo tried > /tried; grep -q old /version && echo d > /d
       5  run       to do    [ID]  echo e > /e
-    treebox: main on [ID]: now at [ID]; failed: exit 1, what it left is [ID]
+    treebox: main on [ID] is now at [ID] (failed: exit 1; what it left is [ID])
     ");
     let status = env.json(&["replay", "--status"]);
     assert_eq!((&status["done"], &status["running"]), (&3.into(), &false.into()));
@@ -254,4 +254,59 @@ fn a_commit_is_picked_onto_head() {
     env.ok(&["checkout", "-q", &before]);
     env.ok(&["cherry-pick", "main"]);
     assert_eq!((commit(&env, "new"), env.ok(&["cat", ":/c"])), (before, "new\nbrought\n".to_owned()));
+}
+
+#[test]
+fn a_base_without_a_common_commit_takes_all_steps() {
+    let env = work();
+    env.ok(&["import", "-q", "host:sh,cat,grep", "--name", "other"]);
+    let lines = env.json_lines(&["replay", "--onto", "other"]);
+    assert_eq!(lines.len(), 5, "four steps and the result: {lines:?}");
+    assert_eq!(env.ok(&["cat", ":/c"]), "old\nbrought\n");
+    assert_eq!(commands(&env, "main")[0], "import other:latest");
+}
+
+#[test]
+fn what_came_through_a_pipe_cannot_be_run_again_and_says_so() {
+    let env = work();
+    assert_eq!(env.run_with_input(&["run", "-q", "-i", "-c", "cat > /piped"], b"typed").code, 0);
+    let ran = env.run(&["replay", "--onto", "new"]);
+    assert_eq!(ran.code, 1);
+    let why =
+        "step 4 failed: cat > /piped: cannot run `cat > /piped` again: what it read from a pipe or terminal";
+    assert!(ran.stderr.contains(why), "{}", ran.stderr);
+    env.ok(&["replay", "--abort"]);
+    env.ok(&["replay", "--onto", "new", "--edit", "4", "echo typed > /piped"]);
+    assert_eq!(env.ok(&["cat", ":/piped"]), "typed\n");
+}
+
+#[test]
+fn a_replay_that_was_killed_goes_on_where_it_was() {
+    let env = work();
+    env.ok(&["run", "-q", "-c", "test -e /quick || grep -q old /version || sleep 60; echo s > /s"]);
+    let mut killed = env.command(&["replay", "--onto", "new"]);
+    let mut killed =
+        killed.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null()).spawn().unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(killed.stdout.take().unwrap()));
+    for _ in 0..3 {
+        lines.next().unwrap().unwrap();
+    }
+    let refused = env.fails(125, &["replay", "--abort"]);
+    assert!(refused.contains("another process is at a replay"), "{refused}");
+    assert_eq!(env.json(&["replay", "--status"])["running"], true);
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    let status = env.json(&["replay", "--status"]);
+    assert_eq!(
+        (&status["done"], &status["failed"], &status["running"]),
+        (&3.into(), &serde_json::Value::Null, &false.into())
+    );
+    let refused = env.fails(125, &["replay", "--skip"]);
+    assert!(refused.contains("no step has failed"), "{refused}");
+    env.ok(&["replay", "--abort"]);
+    // What it ran is remembered, so beginning anew costs nothing.
+    let lines = env.json_lines(&["replay", "--onto", "new", "--insert", "4", "touch /quick"]);
+    let how: Vec<_> = lines.iter().filter_map(|line| line["how"].as_str()).collect();
+    assert_eq!(how, ["reused", "applied", "reused", "ran", "ran"]);
+    assert_eq!(env.ok(&["cat", ":/s"]), "s\n");
 }

@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use crate::support::TestEnv;
 
-const VERBS: [&str; 26] = [
+const VERBS: &[&str] = &[
     "import",
     "pull",
     "push",
@@ -13,6 +13,9 @@ const VERBS: [&str; 26] = [
     "shell",
     "branch",
     "tag",
+    "note",
+    "describe",
+    "lineage",
     "switch",
     "checkout",
     "status",

@@ -186,16 +186,19 @@ pub fn names(dir: &Path) -> Vec<String> {
 /// A text with what differs from run to run taken out: ids, times, durations.
 pub fn masked(text: &str) -> String {
     let mask = |word: &str| {
+        let end = if word.ends_with(',') { "," } else { ":" };
+        let (word, colon) = word.strip_suffix(end).map_or((word, ""), |word| (word, end));
         let hex = word.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
-        if hex && matches!(word.len(), 12 | 40 | 64) {
-            "[ID]".to_owned()
+        let masked = if hex && matches!(word.len(), 12 | 32 | 40 | 64) {
+            "[ID]"
         } else if word.len() > 19 && word.as_bytes()[10] == b'T' && word.ends_with('Z') {
-            "[DATE]".to_owned()
+            "[DATE]"
         } else if word.ends_with('s') && word[..word.len() - 1].parse::<f64>().is_ok() {
-            "[TIME]".to_owned()
+            "[TIME]"
         } else {
-            word.to_owned()
-        }
+            word
+        };
+        format!("{masked}{colon}")
     };
     let mut out = String::new();
     let mut word = String::new();

@@ -1,0 +1,150 @@
+//! Packing objects: a loose one takes a block of the disk, a packed one what it holds.
+//!
+//! # Durability
+//! A pack is on disk, whatever the history's durability, before anything that it replaces is removed.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::{EditError, History, HistoryError, sync};
+use crate::object::CommitId;
+
+/// Loose objects above which they are packed; three to a commit.
+const MAX_LOOSE_OBJECTS: usize = 2048;
+/// Packs of about one size above which they become one.
+const MAX_SIMILAR_PACKS: usize = 16;
+
+/// What packing came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Packed {
+    /// Objects that are in a new pack.
+    pub objects: usize,
+    /// Packs that were joined.
+    pub packs: usize,
+}
+
+impl History {
+    /// Packs every loose object and joins all packs.
+    pub fn pack(&self) -> Result<Packed, EditError> {
+        let _lock = self.lock()?;
+        let loose = self.loose_objects()?;
+        Ok(self.pack_objects(&loose, &self.packs()?)?)
+    }
+
+    /// Packs loose objects when there are many, and joins packs when there are many. Called under the lock.
+    ///
+    /// It is no part of what it is called from: that it fails is no failure of a change that has been made.
+    pub(super) fn pack_when_grown(&self) {
+        if !self.has_many_loose_objects() {
+            return;
+        }
+        let _ = self.loose_objects().and_then(|loose| self.pack_objects(&loose, &[]));
+        let _ = self.join_packs();
+    }
+
+    /// Looks at one of 256 directories, as `git gc --auto` does: names are hashes, so each has as many.
+    fn has_many_loose_objects(&self) -> bool {
+        let sample = std::fs::read_dir(self.directory.join("objects/17"));
+        sample.is_ok_and(|entries| entries.count() > MAX_LOOSE_OBJECTS / 256)
+    }
+
+    /// Joins packs of about one size. Each object is written again once for every sixteenfold growth.
+    fn join_packs(&self) -> Result<(), HistoryError> {
+        let mut classes: BTreeMap<u32, Vec<PathBuf>> = BTreeMap::new();
+        for index in self.packs()? {
+            let len = std::fs::metadata(&index).map_or(0, |metadata| metadata.len());
+            // 28 bytes an object.
+            let class = (len / 28 / MAX_LOOSE_OBJECTS as u64).max(1).ilog(MAX_SIMILAR_PACKS as u64);
+            classes.entry(class).or_default().push(index);
+        }
+        for packs in classes.into_values().filter(|packs| packs.len() >= MAX_SIMILAR_PACKS) {
+            self.pack_objects(&[], &packs)?;
+        }
+        Ok(())
+    }
+
+    /// Puts loose objects, and those of these packs, into one new pack and removes what they were in.
+    fn pack_objects(&self, loose: &[CommitId], packs: &[PathBuf]) -> Result<Packed, HistoryError> {
+        let failed = |source| self.git_error("packing objects", source);
+        let git = self.git.local();
+        let mut ids = loose.to_vec();
+        for pack in packs {
+            ids.extend(git.packed_objects(pack).map_err(failed)?);
+        }
+        ids.sort_unstable();
+        ids.dedup();
+        if ids.is_empty() || loose.is_empty() && packs.len() < 2 {
+            return Ok(Packed::default());
+        }
+        let directory = self.directory.join("objects/pack");
+        let made = git.write_pack(&ids, &directory).map_err(failed)?;
+        for path in made.iter().chain([&directory]) {
+            self.synced(sync::path(path), path)?;
+        }
+        for id in loose {
+            remove(&self.loose_path(id))?;
+        }
+        for index in packs.iter().filter(|index| !made.contains(index)) {
+            // Git uses no pack without an index, so the index goes first.
+            for extension in ["idx", "rev", "bitmap", "pack"] {
+                remove(&index.with_extension(extension))?;
+            }
+        }
+        // An object that is missed makes the library look for packs anew; writing asks without looking.
+        let _ = git.has_commit(&ids[0]);
+        Ok(Packed { objects: ids.len(), packs: packs.len() })
+    }
+
+    fn loose_path(&self, id: &CommitId) -> PathBuf {
+        let hex = id.to_string();
+        self.directory.join("objects").join(&hex[..2]).join(&hex[2..])
+    }
+
+    /// Every whole loose object. An empty one is what a power cut leaves.
+    fn loose_objects(&self) -> Result<Vec<CommitId>, HistoryError> {
+        let mut found = Vec::new();
+        for shard in 0..=u8::MAX {
+            let shard = format!("{shard:02x}");
+            for path in entries(&self.directory.join("objects").join(&shard))? {
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                let is_whole = path.metadata().is_ok_and(|metadata| metadata.len() > 0);
+                found.extend(format!("{shard}{name}").parse::<CommitId>().ok().filter(|_| is_whole));
+            }
+        }
+        Ok(found)
+    }
+
+    /// The indices of packs that may be joined: not those that somebody wants kept.
+    fn packs(&self) -> Result<Vec<PathBuf>, HistoryError> {
+        let mut found = entries(&self.directory.join("objects/pack"))?;
+        found.retain(|path| {
+            let is_index = path.extension().is_some_and(|extension| extension == "idx");
+            let kept = |extension| path.with_extension(extension).exists();
+            is_index && kept("pack") && !kept("keep") && !kept("promisor")
+        });
+        found.sort();
+        Ok(found)
+    }
+}
+
+/// What is in a directory; nothing when it is not there.
+pub(super) fn entries(directory: &Path) -> Result<Vec<PathBuf>, HistoryError> {
+    let failed = |source| HistoryError::io("listing", directory, source);
+    match std::fs::read_dir(directory) {
+        Ok(entries) => {
+            entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>().map_err(failed)
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(source) => Err(failed(source)),
+    }
+}
+
+fn remove(path: &Path) -> Result<(), HistoryError> {
+    match std::fs::remove_file(path) {
+        // A `git gc` was faster, or there was none.
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(HistoryError::io("removing", path, error))
+        }
+        _ => Ok(()),
+    }
+}
