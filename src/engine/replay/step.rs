@@ -86,18 +86,17 @@ impl Core {
             conflicts: Vec::new(),
             config_conflicts: Vec::new(),
         };
-        let ran = match self.recorded_work(work) {
-            Ok(Some(recorded)) => {
-                let exit_code = recorded.exit_code;
-                Some(self.run_again(&recorded, here, Reuse::Auto, None).map(|outcome| (outcome, exit_code)))
+        let ran = match (self.recorded_work(work), &work.text) {
+            (Ok(Some(recorded)), _) => {
+                let before = recorded.exit_code;
+                Some(self.run_again(&recorded, here, Reuse::Auto, None).map(|outcome| (outcome, before)))
             }
-            Ok(None) => match &work.text {
-                Some(text) => {
-                    Some(self.run(here, &Command::shell(text), None, None).map(|outcome| (outcome, Some(0))))
-                }
-                None => None,
-            },
-            Err(error) => Some(Err(error)),
+            (Ok(None), Some(text)) => {
+                let outcome = self.run(here, &Command::shell(text), None, None);
+                Some(outcome.map(|outcome| (outcome, Some(0))))
+            }
+            (Ok(None), None) => None,
+            (Err(error), _) => Some(Err(error)),
         };
         let done = |state: State, how, changed, duration, changes| {
             let (number, commit) = (work.number, work.commit);
