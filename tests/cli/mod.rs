@@ -20,6 +20,7 @@ mod paging;
 mod reading;
 mod recorded;
 mod refs;
+mod replay;
 mod restricted;
 mod run;
 mod run_options;
