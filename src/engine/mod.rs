@@ -62,7 +62,7 @@ pub use crate::oci::registry::{Credentials, Listener, RegistryOptions, Transfer}
 pub use crate::oci::{Compression, InvalidCompression, Layering, Limits};
 pub use crate::sandbox::{IdentityChoice, TerminalSize};
 pub use crate::store::BlobReader;
-pub use bisect::{BisectPart, BisectQuery, BisectStep, Bisected, Tested};
+pub use bisect::{BisectPart, BisectQuery, BisectStep, BisectVerdict, Bisected};
 pub use cancel::Cancel;
 pub use command::{Command, DEFAULT_MAX_OUTPUT_BYTES, Reuse, Stdin};
 pub use error::{Error, ErrorKind, Result};
@@ -82,4 +82,4 @@ pub use types::{
     ImportOptions, ImportSource, Imported, Listed, LiveInput, LogQuery, Ref, ReflogLine, Sink, Step, Stream,
     Target, Terminal, Verdict, Written,
 };
-pub use verify::{Difference, How, Verified, VerifiedSink, VerifyOptions};
+pub use verify::{Difference, DiffersIn, Verified, VerifiedSink, VerifyOptions};
