@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use super::{
-    bisect, branch, cat, checkout, completions, cp, diff, doctor, export, images, import, log, ls, merge, op,
-    pull, push, reflog, reset, run, shell, show, switch, tag, undo, verify,
+    bisect, branch, cat, checkout, completions, cp, describe, diff, doctor, export, images, import, lineage,
+    log, ls, merge, note, op, pull, push, reflog, reset, run, shell, show, switch, tag, undo, verify,
 };
 
 /// Container file systems with a Git-like history: run a command once, branch from that exact file system as often as
@@ -79,6 +79,9 @@ pub(super) enum Verb {
     Shell(Box<shell::Args>),
     Branch(branch::Args),
     Tag(tag::Args),
+    Note(note::Args),
+    Describe(describe::Args),
+    Lineage(lineage::Args),
     Switch(switch::Args),
     Checkout(checkout::Args),
     /// Show HEAD: its branch, its state and what that came from

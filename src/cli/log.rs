@@ -11,7 +11,7 @@ use treebox::{ChangeCounts, CommitInfo, LogQuery};
 use super::exit::{Exit, Failure};
 use super::graph::{Graph, Lines};
 use super::output::{self, Output};
-use super::{Context, records, rev_path, text, time};
+use super::{Context, note, records, rev_path, text, time};
 
 /// List commits with the commands that made them, newest first
 #[derive(Debug, clap::Args)]
@@ -152,6 +152,11 @@ fn whole(commit: &CommitInfo, side: &mut Side<'_>, out: &mut Output) -> Result<(
     for line in commit.command.trim_end().lines() {
         side.begin(out)?;
         out.bytes(b"    ")?;
+        out.name(line.as_bytes())?;
+        out.bytes(b"\n")?;
+    }
+    for line in note::lines(commit) {
+        side.begin(out)?;
         out.name(line.as_bytes())?;
         out.bytes(b"\n")?;
     }

@@ -17,6 +17,7 @@ mod cat;
 mod checkout;
 mod completions;
 mod cp;
+mod describe;
 mod diff;
 mod doctor;
 mod exit;
@@ -25,9 +26,12 @@ mod graph;
 mod host;
 mod images;
 mod import;
+mod lineage;
+mod listing;
 mod log;
 mod ls;
 mod merge;
+mod note;
 mod op;
 mod output;
 mod progress;
@@ -121,6 +125,9 @@ fn perform(verb: Verb, context: &mut Context) -> Result<Exit, Failure> {
         Verb::Shell(args) => shell::perform(*args, context),
         Verb::Branch(args) => branch::perform(&args, context),
         Verb::Tag(args) => tag::perform(&args, context),
+        Verb::Note(args) => note::perform(&args, context),
+        Verb::Describe(args) => describe::perform(&args, context),
+        Verb::Lineage(args) => lineage::perform(&args, context),
         Verb::Switch(args) => switch::perform(&args, context),
         Verb::Checkout(args) => checkout::perform(&args, context),
         Verb::Status => status::perform(context),

@@ -4,7 +4,7 @@ use serde::Serialize;
 use treebox::{CommitDetail, Resources};
 
 use super::exit::{Exit, Failure};
-use super::{Context, diff, log, output, records, text};
+use super::{Context, diff, log, note, output, records, text};
 
 /// Show one commit: its command, environment, times, resources, changed paths and kept output
 #[derive(Debug, clap::Args)]
@@ -103,7 +103,12 @@ pub(super) fn head(detail: &CommitDetail, out: &mut output::Output) -> Result<()
         out.bytes(b"\n")?;
     }
     out.bytes(b"\n")?;
-    indented(info.command.as_bytes(), out)
+    indented(info.command.as_bytes(), out)?;
+    for line in note::lines(info) {
+        out.name(line.as_bytes())?;
+        out.bytes(b"\n")?;
+    }
+    Ok(())
 }
 
 fn more_facts(detail: &CommitDetail) -> Vec<String> {

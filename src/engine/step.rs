@@ -9,7 +9,7 @@ use super::outcome::Outcome;
 use super::refs::who;
 use super::state::State;
 use super::types::{LiveInput, Sink, Step, Target};
-use crate::history::{BranchName, Expected, Head, HeadTo, RefEdit, RefName, TagName};
+use crate::history::{BranchName, Expected, Head, HeadEdit, HeadTo, RefEdit, RefName, TagName};
 use crate::object::CommitId;
 
 /// The branch that a step moves and what it must be at before.
@@ -89,7 +89,10 @@ impl Core {
         } else if target.from.is_none() && target.branch.is_none() && advance && outcome.changed {
             // As with Git, a detached HEAD moves along.
             let moved = self.name(state)?;
-            head = Some(HeadTo::Detached(moved));
+            head = Some(HeadEdit {
+                to: HeadTo::Detached(moved),
+                expected: start.parent.commit().map(HeadTo::Detached),
+            });
             commit = Some(moved);
         }
         if let Some(tag) = &start.tag {

@@ -21,6 +21,7 @@ mod meta;
 mod mount;
 mod name;
 mod path;
+mod pattern;
 mod placing;
 mod spec;
 mod state;
@@ -44,6 +45,7 @@ pub use meta::{
 pub use mount::{MountContent, MountSpec};
 pub use name::{InvalidName, Name};
 pub use path::{InvalidPath, TreePath};
+pub use pattern::{Glob, Patterns, Slashes};
 pub use placing::{Existing, Placing, PlacingError};
 pub use spec::{CommandSpec, Feature, Injected, InjectedNode, Network, Program, RootMode};
 pub use state::{Config, InvalidPlatform, Platform, State};
