@@ -101,7 +101,12 @@ fn both_sides_of_a_merge_are_verified_and_the_merge_is_named() {
     let mut told: Vec<_> =
         steps.iter().map(|step| format!("{} {}", step["reproducible"], step["command"])).collect();
     told.sort();
-    insta::assert_snapshot!(told.join("\n"), @"");
+    insta::assert_snapshot!(told.join("\n"), @r#"
+    null "import host:latest"
+    null "merge side"
+    true "echo main > /main"
+    true "echo side > /side"
+    "#);
 }
 
 #[test]
