@@ -73,7 +73,7 @@ pub use crate::oci::{Compression, InvalidCompression, Layering, Limits};
 pub use crate::sandbox::{IdentityChoice, TerminalSize};
 pub use crate::store::BlobReader;
 pub use ancestry::{Ancestry, Child};
-pub use bisect::{BisectPart, BisectQuery, BisectStep, Bisected, Tested};
+pub use bisect::{BisectPart, BisectQuery, BisectStep, BisectVerdict, Bisected};
 pub use blame::{Blame, Blamed, BlamedEntry, BlamedLine};
 pub use cancel::Cancel;
 pub use command::{Command, DEFAULT_MAX_OUTPUT_BYTES, Reuse, Stdin};
@@ -104,5 +104,5 @@ pub use types::{
     ImportOptions, ImportSource, Imported, Listed, LiveInput, LogQuery, Ref, ReflogLine, Sink, Step, Stream,
     Target, Terminal, Verdict, Written,
 };
-pub use verify::{Deviation, How, Verified, VerifiedSink, VerifyOptions};
+pub use verify::{Deviation, DiffersIn, Verified, VerifiedSink, VerifyOptions};
 pub use why::{KeyDifference, KeyPart, ValueChange, Why, WhyAnswer, WhyRule, WhyRun};
