@@ -1,7 +1,9 @@
 //! The command line, as a person or a script sees it.
 
 mod bad_input;
+mod checkouts;
 mod copying;
+mod copying_with;
 mod exploring;
 mod export;
 mod history;
