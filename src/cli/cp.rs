@@ -7,11 +7,13 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use treebox::blocking::Engine;
 use treebox::object::{Node, TreePath};
-use treebox::{CopyOptions, CopySource, ModeChange};
+use treebox::{CopyOptions, CopySource, Difference, ModeChange};
 
+use super::differences::DifferenceRecord;
 use super::exit::{Exit, Failure};
 use super::rev_path::Side;
-use super::{Context, diff, import, records, text};
+use super::shape::{Form, Shape};
+use super::{Context, differences, import, records, text};
 
 /// Copy between the host and a state; into a branch makes a commit
 ///
@@ -58,7 +60,7 @@ struct Record<'a> {
     changes: records::Counts,
     excluded: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    paths: Option<Vec<records::ChangeRecord>>,
+    paths: Option<Vec<DifferenceRecord>>,
 }
 
 #[derive(Serialize)]
@@ -162,9 +164,18 @@ fn copy_in(
     }
     let copied = engine.copy_in_with(given, &branch, &dest, &options(args))?;
     let committed = &copied.committed;
+    let shape = Shape::default();
+    let found: Vec<_> = copied
+        .changes
+        .iter()
+        .map(|change| Difference { change: change.clone(), renamed_from: None })
+        .collect();
     let out = &mut context.out;
     if out.json() {
-        let listed = || copied.changes.iter().filter_map(records::ChangeRecord::new).collect();
+        let paths = match args.dry_run {
+            true => Some(differences::records(&engine, &shape, &found).collect::<Result<Vec<_>, _>>()?),
+            false => None,
+        };
         out.record(&Record {
             state: committed.state.id().to_string(),
             commit: committed.commit.to_string(),
@@ -172,10 +183,14 @@ fn copy_in(
             changed: committed.changed,
             changes: committed.changes.into(),
             excluded: copied.excluded,
-            paths: args.dry_run.then(listed),
+            paths,
         })?;
     } else if args.dry_run {
-        diff::name_status(&copied.changes, out)?;
+        let columns = out.columns();
+        shape.write(&engine, &found, Form::NameStatus, columns, &mut |spans| {
+            out.spans(&spans)?;
+            out.bytes(b"\n")
+        })?;
     }
     let what = match (committed.changed, args.dry_run) {
         (true, false) => text::changes(committed.changes),

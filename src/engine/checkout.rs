@@ -124,6 +124,8 @@ impl Core {
                 entry.node.kind().as_str()
             )));
         }
+        // What a person typed is what errors name.
+        let given = dest;
         std::fs::create_dir_all(dest).map_err(|error| Error::disk("create directory", dest, error))?;
         let dest = std::fs::canonicalize(dest).map_err(|error| Error::disk("find", dest, error))?;
         let empty =
@@ -136,7 +138,7 @@ impl Core {
         if !empty && (record.is_none() || options.new_only) {
             return Err(Error::Conflict(format!(
                 "{} is not empty{}: give a new or empty directory",
-                dest.display(),
+                given.display(),
                 if options.new_only { "" } else { " and no checkout of this store wrote it" },
             )));
         }
@@ -144,7 +146,7 @@ impl Core {
         let mut from = None;
         if let Some(record) = &record {
             for shown in [&record.shows, &record.next].into_iter().flatten() {
-                known.push(self.shown_entry(shown, &dest)?);
+                known.push(self.shown_entry(shown, given)?);
             }
             from = record.shows.as_ref().and_then(|shown| shown.state.parse().ok());
         }
@@ -177,7 +179,7 @@ impl Core {
             if !updated.conflicts.is_empty() {
                 // Nothing was done.
                 restore(&kept, before.as_deref())?;
-                return Err(in_the_way(&dest, &updated.conflicts));
+                return Err(in_the_way(given, &updated.conflicts));
             }
             updated
         };
@@ -207,10 +209,11 @@ impl Core {
         dir: &Path,
         changes: &[PlannedChange],
         ground: Ground,
+        given: &Path,
     ) -> Result<Updated> {
         let updated =
             update(dir, &UpdateOptions { build: self.host_options(false), ground, force: false }, changes)?;
-        if updated.conflicts.is_empty() { Ok(updated) } else { Err(in_the_way(dir, &updated.conflicts)) }
+        if updated.conflicts.is_empty() { Ok(updated) } else { Err(in_the_way(given, &updated.conflicts)) }
     }
 
     /// Writes changes to a host directory: as the caller where that is exact or all there is, else in the worker, who has other ids.

@@ -136,8 +136,8 @@ fn copies_out_merge_into_directories_and_list_what_they_would_write() {
     env.file("out/etc/mine", "mine");
     env.file("out/etc/group", "old");
     let listed = env.ok(&["cp", "-n", "main:/etc", "out"]);
-    let here = env.path("out/etc").canonicalize().unwrap();
-    assert_eq!(listed, format!("M\t{0}/group\nA\t{0}/passwd\n", here.display()));
+    assert_eq!(listed, "M\tout/etc/group\nA\tout/etc/passwd\n");
+    assert_eq!(env.ok(&["cp", "-n", "main:/etc/group", "out/etc"]), "M\tout/etc/group\n");
     assert_eq!(std::fs::read(env.path("out/etc/group")).unwrap(), b"old");
     env.ok(&["cp", "main:/etc", "out"]);
     env.ok(&["cp", "main:/etc/.", "out"]);
@@ -206,11 +206,6 @@ fn the_json_of_a_copy_has_these_fields() {
     "#);
     let mut json = env.json(&["cp", "-n", "--exclude", "group", "main:/etc", "new"]);
     json["state"] = Value::from("[ID]");
-    for planned in json["planned"].as_array_mut().unwrap() {
-        let path = planned["path"].as_str().unwrap();
-        planned["path"] =
-            Value::from(format!("[HOME]/new{}", path.rsplit_once("/new").map_or("", |(_, rest)| rest)));
-    }
     insta::assert_snapshot!(serde_json::to_string_pretty(&json).unwrap(), @r#"
     {
       "entries": 0,
@@ -218,7 +213,7 @@ fn the_json_of_a_copy_has_these_fields() {
       "path": "/etc",
       "planned": [
         {
-          "path": "[HOME]/new/passwd",
+          "path": "new/passwd",
           "status": "A"
         }
       ],

@@ -1,11 +1,15 @@
 //! The command line, as a person or a script sees it.
 
 mod bad_input;
+mod bisect;
+mod blaming;
 mod checkouts;
 mod copying;
 mod copying_with;
+mod differing;
 mod exploring;
 mod export;
+mod grepping;
 mod history;
 mod limits;
 mod memory;
@@ -14,6 +18,7 @@ mod mounts;
 mod naming;
 mod network;
 mod operations;
+mod paging;
 mod reading;
 mod recorded;
 mod refs;
@@ -21,6 +26,9 @@ mod restricted;
 mod run;
 mod run_options;
 mod secrets;
+mod snapshots;
 mod streaming;
 mod surface;
 mod terminal;
+mod verify;
+mod why;

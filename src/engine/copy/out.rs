@@ -34,6 +34,8 @@ struct Place {
     directory: PathBuf,
     /// The name in it; without one the directory itself is meant.
     name: Option<Vec<u8>>,
+    /// The whole of it as a person would type it.
+    shown: PathBuf,
 }
 
 impl Engine {
@@ -93,8 +95,11 @@ impl Core {
         if options.dry_run {
             let mut planned = Vec::new();
             for change in changes.iter().filter(|change| !change.path.is_empty()) {
-                let at =
-                    if directory { &target } else { &place.directory }.join(OsStr::from_bytes(&change.path));
+                // A single file is planned under its own name.
+                let at = match directory {
+                    true => place.shown.join(OsStr::from_bytes(&change.path)),
+                    false => place.shown.clone(),
+                };
                 let there = exists(&at)?;
                 planned.push((at, there));
             }
@@ -102,12 +107,12 @@ impl Core {
         }
         let there = exists(&target)?;
         let updated = if !directory {
-            self.write_as_caller(&place.directory, &changes, Ground::Foreign)?
+            self.write_as_caller(&place.directory, &changes, Ground::Foreign, &place.shown)?
         } else if there {
-            self.write_as_caller(&target, &changes, Ground::Foreign)?
+            self.write_as_caller(&target, &changes, Ground::Foreign, &place.shown)?
         } else {
             std::fs::create_dir(&target).map_err(|error| Error::disk("create directory", &target, error))?;
-            self.write_as_caller(&target, &changes, Ground::Written)?
+            self.write_as_caller(&target, &changes, Ground::Written, &place.shown)?
         };
         let entries = changes.iter().filter(|change| !change.path.is_empty()).count() as u64;
         let written = Written { entries, skipped: told(updated.skipped) };
@@ -162,14 +167,18 @@ impl Place {
 fn place(dest: &Path, name: Option<Vec<u8>>, directory: bool) -> Result<Place> {
     let real = |path: &Path| std::fs::canonicalize(path).map_err(|error| Error::disk("find", path, error));
     let place = match dest.is_dir() {
-        true => Place { directory: real(dest)?, name },
+        true => {
+            let shown = name.as_ref().map_or(dest.to_owned(), |name| dest.join(OsStr::from_bytes(name)));
+            Place { directory: real(dest)?, name, shown }
+        }
         false => {
             let parent =
                 dest.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
             let name = dest.file_name().ok_or_else(|| {
                 Error::not_found(format!("{} is not there, and has no name to be made by", dest.display()))
             })?;
-            Place { directory: real(parent)?, name: Some(name.as_bytes().to_vec()) }
+            let name = Some(name.as_bytes().to_vec());
+            Place { directory: real(parent)?, name, shown: dest.to_owned() }
         }
     };
     // A link of that name may lead anywhere: it is neither gone through nor replaced by a directory.
@@ -177,7 +186,7 @@ fn place(dest: &Path, name: Option<Vec<u8>>, directory: bool) -> Result<Place> {
     if directory && exists(&target)? && !std::fs::symlink_metadata(&target).is_ok_and(|meta| meta.is_dir()) {
         return Err(Error::Conflict(format!(
             "{} is already there and is no directory: remove it or give another place",
-            target.display()
+            place.shown.display()
         )));
     }
     Ok(place)
