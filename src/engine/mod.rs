@@ -45,12 +45,14 @@ mod open;
 mod operations;
 mod outcome;
 mod owned;
+mod pick;
 mod prepared;
 mod pull;
 mod push;
 mod read;
 mod recall;
 mod refs;
+mod replay;
 mod revision;
 mod run;
 mod spec;
@@ -93,8 +95,13 @@ pub use mounts::{DEFAULT_TMPFS_BYTES, MAX_SECRET_BYTES, Mount, SecretSource, Sha
 pub use notes::Note;
 pub use open::SandboxOptions;
 pub use outcome::{ChangeCounts, Exited, Finished, Outcome, Resources};
+pub use pick::Picked;
 pub use pull::{PullOptions, Pulled, PulledHow};
 pub use push::{PushOptions, Pushed};
+pub use replay::{
+    PlannedStep, ReplayOptions, ReplayPlan, ReplayStatus, Replayed, ReplayedStep, StepEdit, StepHow,
+    StepKind, StepListener, StoppedStep,
+};
 pub use types::{
     Change, ChangeKind, CommitDetail, CommitInfo, Committed, CopySource, EngineOptions, Finding, Head, Image,
     ImportOptions, ImportSource, Imported, Listed, LiveInput, LogQuery, Ref, ReflogLine, Sink, Step, Stream,

@@ -73,13 +73,16 @@ impl Layout {
                 "caches",
                 "checkouts",
                 "originals",
+                "replay",
                 "tmp",
                 "history.git",
                 "history.lock",
                 "format",
             ];
             let name = name.to_string_lossy();
-            if !(ours.contains(&&*name) || name.starts_with("index.db") || name.starts_with("format.")) {
+            if !(ours.contains(&&*name)
+                || ["index.db", "format.", "replay."].iter().any(|stem| name.starts_with(stem)))
+            {
                 return Err(FormatError::Occupied(self.root.clone()));
             }
         }

@@ -22,6 +22,7 @@ mod paging;
 mod reading;
 mod recorded;
 mod refs;
+mod replay;
 mod restricted;
 mod run;
 mod run_options;
