@@ -1,6 +1,10 @@
 //! `treebox bisect`.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::support::{TestEnv, masked};
 
@@ -193,4 +197,26 @@ fn commits_that_cannot_be_tested_are_gone_around_or_named() {
     "#);
     let named = env.json(&["bisect", "--good", "host", "-e", "LIMIT=5", "-c", test]);
     assert_eq!((&named["result"], named["candidates"].as_array().unwrap().len()), (&"undecided".into(), 4));
+}
+
+#[test]
+fn an_interrupt_ends_the_search_and_what_runs() {
+    let env = TestEnv::on_main();
+    steps(&env, 2, 1);
+    let args = ["bisect", "--good", "host", "-c", "sleep 1084.1"];
+    let child = env.command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let sleeps = || {
+        let mut processes = std::fs::read_dir("/proc").unwrap().flatten();
+        processes.any(|process| {
+            std::fs::read(process.path().join("cmdline")).is_ok_and(|line| line == b"sleep\x001084.1\0")
+        })
+    };
+    let began = Instant::now();
+    while !sleeps() {
+        assert!(began.elapsed() < Duration::from_secs(20), "it does not begin");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.stdout.len(), sleeps()), (Some(130), 0, false));
 }
