@@ -8,7 +8,8 @@ use treebox::{BisectPart, BisectQuery, BisectStep, BisectVerdict, Bisected, Canc
 
 use super::exit::{Exit, Failure};
 use super::run::{self, Shared, Signals};
-use super::{Context, diff, records, show, text};
+use super::shape::{Form, Shape};
+use super::{Context, differences, log, records, show, text};
 
 /// Find the first commit whose file system fails a command
 ///
@@ -162,14 +163,21 @@ fn conclude(
     let (result, exit, message) = match bisected {
         Bisected::Found(commit) => {
             let detail = engine.show(&commit.to_string())?;
+            let shape = Shape::default();
+            let changed = log::changes(engine, &detail.info, &shape, &[])?;
             if out.json() {
-                record.first_bad = Some((&detail).into());
+                let paths = differences::records(engine, &shape, &changed).collect::<Result<_, _>>()?;
+                record.first_bad = Some(show::Record::new(&detail, paths));
                 out.record(&record)?;
             } else {
                 out.note(format_args!("{} is the first bad commit", short(commit)));
                 show::head(&detail, out)?;
                 out.bytes(b"\n")?;
-                diff::stat(&detail.changed, out)?;
+                let columns = out.columns();
+                shape.write(engine, &changed, Form::Stat, columns, &mut |spans| {
+                    out.spans(&spans)?;
+                    out.bytes(b"\n")
+                })?;
             }
             return Ok(Exit::DONE);
         }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::content::{self, Form, Moments};
-use super::{Difference, DiffersIn, hints};
+use super::{Deviation, DiffersIn, hints};
 use crate::engine::core::Core;
 use crate::engine::error::Result;
 use crate::object::{BlobId, Change, Entry, Name, Node, Timestamp, TreeId, TreePath};
@@ -15,7 +15,7 @@ pub(super) fn differences(
     new: &TreeId,
     epoch: Option<i64>,
     moments: Moments,
-) -> Result<Vec<Difference>> {
+) -> Result<Vec<Deviation>> {
     let mut changes = Vec::new();
     core.each_change(old, new, &mut |change| {
         changes.push(change);
@@ -35,7 +35,7 @@ fn difference(
     epoch: Option<i64>,
     moments: Moments,
     names: &Names<'_>,
-) -> Result<Option<Difference>> {
+) -> Result<Option<Deviation>> {
     let path = change.path.to_string();
     let (old, new) = match (&change.old, &change.new) {
         (Some(old), Some(new)) => (old, new),
@@ -43,7 +43,7 @@ fn difference(
             let how = vec![if old.is_some() { DiffersIn::Missing } else { DiffersIn::New }];
             let random = names.other(change).map(|other| hints::random_name(&other.to_string()));
             let hint = random.or_else(|| hints::hint(&path, &how, None).map(str::to_owned));
-            return Ok(Some(Difference { path: change.path.clone(), how, detail: None, hint }));
+            return Ok(Some(Deviation { path: change.path.clone(), how, detail: None, hint }));
         }
     };
     let (mut how, mut details, mut form) = (Vec::new(), Vec::new(), None);
@@ -80,7 +80,7 @@ fn difference(
     }
     let hint = hints::hint(&path, &how, form).map(str::to_owned);
     let detail = (!details.is_empty()).then(|| details.join("; "));
-    Ok(Some(Difference { path: change.path.clone(), how, detail, hint }))
+    Ok(Some(Deviation { path: change.path.clone(), how, detail, hint }))
 }
 
 fn attributes(

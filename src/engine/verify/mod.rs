@@ -123,7 +123,7 @@ impl DiffersIn {
 
 /// One path that differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Difference {
+pub struct Deviation {
     /// Where.
     pub path: TreePath,
     /// In which ways.
@@ -154,7 +154,7 @@ pub struct Verified {
     /// How it ended now, as a shell gives it.
     pub exit_now: Option<i32>,
     /// The paths that differ, parents first.
-    pub paths: Vec<Difference>,
+    pub paths: Vec<Deviation>,
     /// How long it took.
     pub duration: Duration,
 }
