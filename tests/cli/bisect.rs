@@ -1,12 +1,11 @@
 //! `treebox bisect`.
 
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::support::{TestEnv, masked};
+use crate::support::{TestEnv, masked, nap, sleepers, wait_for_sleepers};
 
 /// A branch `main` of that many steps; each adds its number as a line to `/log`, and from the culprit on `/broken` is there.
 fn steps(env: &TestEnv, count: usize, culprit: usize) {
@@ -203,20 +202,11 @@ fn commits_that_cannot_be_tested_are_gone_around_or_named() {
 fn an_interrupt_ends_the_search_and_what_runs() {
     let env = TestEnv::on_main();
     steps(&env, 2, 1);
-    let args = ["bisect", "--good", "host", "-c", "sleep 1084.1"];
+    let nap = nap(1084);
+    let args = ["bisect", "--good", "host", "--", "sleep", &nap];
     let child = env.command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let sleeps = || {
-        let mut processes = std::fs::read_dir("/proc").unwrap().flatten();
-        processes.any(|process| {
-            std::fs::read(process.path().join("cmdline")).is_ok_and(|line| line == b"sleep\x001084.1\0")
-        })
-    };
-    let began = Instant::now();
-    while !sleeps() {
-        assert!(began.elapsed() < Duration::from_secs(20), "it does not begin");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    wait_for_sleepers(&nap, 1);
     kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).unwrap();
     let output = child.wait_with_output().unwrap();
-    assert_eq!((output.status.code(), output.stdout.len(), sleeps()), (Some(130), 0, false));
+    assert_eq!((output.status.code(), output.stdout.len(), sleepers(&nap)), (Some(130), 0, 0));
 }
