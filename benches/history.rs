@@ -182,4 +182,9 @@ fn wide(engine: &Engine, dir: &Path, figures: &mut Figures) {
     figures.time("diff of 25 000 files, 10 differ", ms(5), || {
         assert_eq!(engine.diff(&base, &ours, &[]).unwrap().len(), 10);
     });
+    let theirs = import(engine, dir, "theirs", files(13, "theirs"));
+    figures.time("merge of 25 000 files, 10 differ", ms(5), || {
+        let merged = engine.merge_states(Some(&base), &ours, &theirs, &[]).unwrap().state.unwrap();
+        assert_ne!(merged, ours);
+    });
 }

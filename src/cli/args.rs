@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use super::{
-    branch, cat, checkout, completions, cp, describe, diff, doctor, export, images, import, lineage, log, ls,
-    merge, note, op, pick, pull, push, reflog, replay, reset, run, shell, show, switch, tag, undo,
+    bisect, blame, branch, cat, checkout, completions, cp, describe, diff, doctor, export, grep, images,
+    import, lineage, log, ls, merge, note, op, pick, pull, push, reflog, replay, reset, run, shell, show,
+    switch, tag, undo, verify, why,
 };
 
 /// Container file systems with a Git-like history: run a command once, branch from that exact file system as often as
@@ -40,6 +41,9 @@ pub(super) struct Global {
     /// When to use colours; auto honours NO_COLOR
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto", help_heading = "Global options")]
     pub(super) color: When,
+    /// Never show results through a pager; $TREEBOX_PAGER, $PAGER or less is used on a terminal
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub(super) no_pager: bool,
     /// Which ids commands have: auto takes the first of mapped, recorded and plain that works
     #[arg(long, global = true, value_name = "KIND", default_value = "auto", help_heading = "Global options")]
     pub(super) identity: IdentityKind,
@@ -89,8 +93,11 @@ pub(super) enum Verb {
     Log(log::Args),
     Show(show::Args),
     Diff(diff::Args),
+    Blame(blame::Args),
+    Why(why::Args),
     Ls(ls::Args),
     Cat(cat::Args),
+    Grep(grep::Args),
     Cp(cp::Args),
     Merge(merge::Args),
     Replay(replay::Args),
@@ -99,6 +106,8 @@ pub(super) enum Verb {
     Reflog(reflog::Args),
     Undo(undo::Args),
     Op(op::Args),
+    Bisect(Box<bisect::Args>),
+    Verify(verify::Args),
     Doctor(doctor::Args),
     Completions(completions::Args),
 }

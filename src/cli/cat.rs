@@ -35,7 +35,8 @@ pub(super) fn perform(args: &Args, context: &mut Context) -> Result<Exit, Failur
     Ok(Exit::DONE)
 }
 
-fn print(engine: &Engine, file: &str, context: &mut Context) -> Result<(), Failure> {
+/// Prints one file as it is.
+pub(super) fn print(engine: &Engine, file: &str, context: &mut Context) -> Result<(), Failure> {
     let (state, path) = rev_path::resolve(engine, Some(file))?;
     let out = &mut context.out;
     if out.json() {

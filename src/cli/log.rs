@@ -4,13 +4,16 @@ use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::time::Duration;
 
+use serde::Serialize;
 use treebox::blocking::Engine;
-use treebox::object::CommitId;
-use treebox::{ChangeCounts, CommitInfo, LogQuery};
+use treebox::object::{CommitId, TreePath};
+use treebox::{ChangeCounts, CommitInfo, Difference, LogQuery};
 
+use super::differences::{self, DifferenceRecord};
 use super::exit::{Exit, Failure};
 use super::graph::{Graph, Lines};
 use super::output::{self, Output};
+use super::shape::Shape;
 use super::{Context, note, records, rev_path, text, time};
 
 /// List commits with the commands that made them, newest first
@@ -26,6 +29,11 @@ pub(super) struct Args {
     /// One line a commit
     #[arg(long)]
     oneline: bool,
+    /// Begin at every branch, every tag and HEAD
+    #[arg(long)]
+    all: bool,
+    #[command(flatten)]
+    shape: Shape,
     /// At most so many
     #[arg(short = 'n', long = "max-count", value_name = "N")]
     limit: Option<usize>,
@@ -37,12 +45,25 @@ pub(super) struct Args {
 pub(super) fn perform(args: &Args, context: &mut Context) -> Result<Exit, Failure> {
     let paths = rev_path::paths(&args.paths)?;
     let engine = context.engine()?;
-    let query = LogQuery { revs: args.revs.clone(), limit: args.limit, paths };
+    let mut revs = args.revs.clone();
+    if args.all {
+        let refs = engine.branches()?.into_iter().chain(engine.tags()?).map(|at| at.commit);
+        revs.extend(engine.head()?.commit.into_iter().chain(refs).map(|commit| commit.to_string()));
+    }
+    let query = LogQuery { revs, limit: args.limit, paths };
     let commits = engine.log(&query)?;
     let out = &mut context.out;
+    out.page();
     if out.json() {
         for commit in &commits {
-            out.record(&records::CommitRecord::from(commit))?;
+            let paths = match args.shape.form() {
+                Some(_) => Some(changes(&engine, commit, &args.shape, &query.paths)?),
+                None => None,
+            };
+            let paths = paths.as_deref().map(|paths| {
+                differences::records(&engine, &args.shape, paths).collect::<Result<Vec<_>, _>>()
+            });
+            out.record(&Record { commit: commit.into(), paths: paths.transpose()? })?;
         }
         return Ok(Exit::DONE);
     }
@@ -58,16 +79,51 @@ pub(super) fn perform(args: &Args, context: &mut Context) -> Result<Exit, Failur
             oneline(commit, &mut side, out)?;
         } else {
             whole(commit, &mut side, out)?;
-            if at + 1 < commits.len() {
+        }
+        if let Some(form) = args.shape.form() {
+            let found = changes(&engine, commit, &args.shape, &query.paths)?;
+            if !found.is_empty() && !args.oneline {
                 side.begin(out)?;
                 out.bytes(b"\n")?;
             }
+            let beside = if args.graph { lines.star.chars().count() + 1 } else { 0 };
+            let columns = out.columns().saturating_sub(beside);
+            args.shape.write(&engine, &found, form, columns, &mut |spans| {
+                side.begin(out)?;
+                out.spans(&spans)?;
+                out.bytes(b"\n")
+            })?;
+        }
+        if !args.oneline && at + 1 < commits.len() {
+            side.begin(out)?;
+            out.bytes(b"\n")?;
         }
         for line in &lines.below {
             writeln!(out, "{line}")?;
         }
     }
     Ok(Exit::DONE)
+}
+
+/// What a commit changed of its first parent; nothing where it has none, for an import changes nothing that came before it.
+pub(super) fn changes(
+    engine: &Engine,
+    commit: &CommitInfo,
+    shape: &Shape,
+    paths: &[TreePath],
+) -> Result<Vec<Difference>, Failure> {
+    let Some(parent) = commit.parents.first() else { return Ok(Vec::new()) };
+    let (old, new) = (engine.resolve(&parent.to_string())?, engine.state(commit.state)?);
+    Ok(engine.compare(&old, &new, &shape.options(paths))?)
+}
+
+/// A commit, and what it changed where that was asked for.
+#[derive(Serialize)]
+struct Record<'a> {
+    #[serde(flatten)]
+    commit: records::CommitRecord<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    paths: Option<Vec<DifferenceRecord>>,
 }
 
 /// The nearest ancestors that are shown themselves, for every commit that is shown.

@@ -11,6 +11,8 @@
 
 mod access;
 mod args;
+mod bisect;
+mod blame;
 mod branch;
 mod cat;
 mod checkout;
@@ -18,10 +20,12 @@ mod completions;
 mod cp;
 mod describe;
 mod diff;
+mod differences;
 mod doctor;
 mod exit;
 mod export;
 mod graph;
+mod grep;
 mod host;
 mod images;
 mod import;
@@ -33,6 +37,8 @@ mod merge;
 mod note;
 mod op;
 mod output;
+mod pager;
+mod patch;
 mod pick;
 mod progress;
 mod pull;
@@ -43,15 +49,20 @@ mod replay;
 mod reset;
 mod rev_path;
 mod run;
+mod shape;
 mod shell;
 mod show;
+mod stat;
 mod status;
 mod switch;
 mod tag;
 mod text;
 mod time;
 mod undo;
+mod unified;
 mod values;
+mod verify;
+mod why;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -106,7 +117,7 @@ pub(crate) fn main() -> ExitCode {
     let done = catch_unwind(AssertUnwindSafe(|| perform(cli.verb, &mut context)));
     match done {
         Ok(result) => {
-            let flushed = context.out.flush();
+            let flushed = context.out.close();
             exit::conclude(result.and_then(|exit| flushed.map(|()| exit)), &context.out)
         }
         // The hook has told it.
@@ -134,8 +145,11 @@ fn perform(verb: Verb, context: &mut Context) -> Result<Exit, Failure> {
         Verb::Log(args) => log::perform(&args, context),
         Verb::Show(args) => show::perform(&args, context),
         Verb::Diff(args) => diff::perform(&args, context),
+        Verb::Blame(args) => blame::perform(&args, context),
+        Verb::Why(args) => why::perform(&args, context),
         Verb::Ls(args) => ls::perform(&args, context),
         Verb::Cat(args) => cat::perform(&args, context),
+        Verb::Grep(args) => grep::perform(&args, context),
         Verb::Cp(args) => cp::perform(&args, context),
         Verb::Merge(args) => merge::perform(&args, context),
         Verb::Replay(args) => replay::perform(&args, context),
@@ -144,6 +158,8 @@ fn perform(verb: Verb, context: &mut Context) -> Result<Exit, Failure> {
         Verb::Reflog(args) => reflog::perform(&args, context),
         Verb::Undo(args) => undo::perform(&args, context),
         Verb::Op(args) => op::perform(&args, context),
+        Verb::Bisect(args) => bisect::perform(*args, context),
+        Verb::Verify(args) => verify::perform(&args, context),
         Verb::Doctor(args) => doctor::perform(&args, context),
         Verb::Completions(args) => completions::perform(&args, context),
     }

@@ -3,13 +3,14 @@
 //! Whether there are colours, whether names are escaped and what a failed write means is decided here once.
 
 use std::fmt;
-use std::io::{self, BufWriter, IsTerminal as _, Stdout, Write};
+use std::io::{self, BufWriter, IsTerminal as _, Write};
 
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
 use super::args::{Global, When};
 use super::exit::Failure;
+use super::pager::Sink;
 use super::text;
 
 pub(super) const ID: Style = AnsiColor::Yellow.on_default();
@@ -19,11 +20,15 @@ pub(super) const DELETED: Style = AnsiColor::Red.on_default();
 pub(super) const CURRENT: Style = AnsiColor::Green.on_default();
 pub(super) const PLAIN: Style = Style::new();
 pub(super) const REFS: Style = AnsiColor::Cyan.on_default();
+pub(super) const HEADER: Style = Style::new().bold();
+pub(super) const HUNK: Style = AnsiColor::Cyan.on_default();
+pub(super) const MATCH: Style = AnsiColor::Red.on_default().bold();
+pub(super) const PATH: Style = AnsiColor::Magenta.on_default();
 const WRONG: Style = AnsiColor::Red.on_default().bold();
 
 /// Where results go and how they look.
 pub(super) struct Output {
-    stdout: BufWriter<Stdout>,
+    stdout: BufWriter<Sink>,
     first_error: Option<io::Error>,
     json: bool,
     quiet: bool,
@@ -31,6 +36,38 @@ pub(super) struct Output {
     coloured: bool,
     coloured_errors: bool,
     terminal: bool,
+    pages: bool,
+}
+
+/// A piece of a line that is written later.
+#[derive(Debug, Clone)]
+pub(super) struct Span {
+    style: Style,
+    bytes: Vec<u8>,
+    /// Whether a newline in it is part of a name and no end of a line.
+    name: bool,
+}
+
+impl Span {
+    /// Text of this program or of a file.
+    pub(super) fn text(style: Style, bytes: impl Into<Vec<u8>>) -> Self {
+        Self { style, bytes: bytes.into(), name: false }
+    }
+
+    /// A file name.
+    pub(super) fn name(bytes: impl Into<Vec<u8>>) -> Self {
+        Self { style: PLAIN, bytes: bytes.into(), name: true }
+    }
+
+    /// The same in a colour.
+    pub(super) fn painted(mut self, style: Style) -> Self {
+        self.style = style;
+        self
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 /// Text in a colour, or plain.
@@ -64,7 +101,8 @@ impl Output {
             coloured: !global.json && colours(global.color, &stdout),
             coloured_errors: colours(global.color, &io::stderr()),
             terminal: stdout.is_terminal(),
-            stdout: BufWriter::with_capacity(64 * 1024, stdout),
+            pages: !global.no_pager && !global.json,
+            stdout: BufWriter::with_capacity(64 * 1024, Sink::new(stdout)),
         }
     }
 
@@ -78,6 +116,11 @@ impl Output {
 
     pub(super) fn verbose(&self) -> bool {
         self.verbose
+    }
+
+    /// Whether results go to a terminal, be it through a pager.
+    pub(super) fn terminal(&self) -> bool {
+        self.terminal
     }
 
     /// A piece of text in a colour, if there are colours.
@@ -103,6 +146,42 @@ impl Output {
     /// Text of several lines: escaped on a terminal but for newline and tab.
     pub(super) fn block(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         if self.terminal { self.bytes(text::escaped(bytes, true).as_bytes()) } else { self.bytes(bytes) }
+    }
+
+    /// One line of pieces, without its newline.
+    pub(super) fn spans(&mut self, spans: &[Span]) -> Result<(), Failure> {
+        for span in spans {
+            let style = (self.coloured && span.style != PLAIN).then_some(span.style);
+            if let Some(style) = style {
+                write!(self, "{style}")?;
+            }
+            if span.name {
+                self.name(&span.bytes)?
+            } else {
+                self.block(&span.bytes)?
+            }
+            if let Some(style) = style {
+                write!(self, "{style:#}")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Has results shown by a pager, if they go to a terminal; for verbs whose results may be longer than a screen.
+    pub(super) fn page(&mut self) {
+        if self.terminal && self.pages {
+            self.stdout.get_mut().page();
+        }
+    }
+
+    /// How wide results may be: `COLUMNS`, else the terminal's width, else 80.
+    pub(super) fn columns(&self) -> usize {
+        let asked = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
+        let seen = || {
+            let size = self.terminal.then(|| rustix::termios::tcgetwinsize(io::stdout()).ok()).flatten();
+            size.map(|size| usize::from(size.ws_col))
+        };
+        asked.or_else(seen).filter(|columns| *columns > 0).unwrap_or(80)
     }
 
     /// One JSON document on one line.
@@ -140,8 +219,16 @@ impl Output {
         }
     }
 
+    /// Writes what there is so far: a result that somebody waits for.
     pub(super) fn flush(&mut self) -> Result<(), Failure> {
         self.stdout.flush().map_err(Failure::Output)
+    }
+
+    /// Writes what is left, and waits for the pager if there is one.
+    pub(super) fn close(&mut self) -> Result<(), Failure> {
+        let flushed = self.flush();
+        self.stdout.get_mut().close();
+        flushed
     }
 }
 

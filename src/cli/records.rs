@@ -7,7 +7,7 @@
 
 use serde::Serialize;
 use treebox::object::{Entry, Node, TreePath};
-use treebox::{Change, ChangeCounts, CommitInfo, Head, Image, Ref, ReflogLine, Resources, Written};
+use treebox::{ChangeCounts, CommitInfo, Head, Image, Ref, ReflogLine, Resources, Written};
 
 use super::text::entry_size;
 use super::time;
@@ -69,7 +69,8 @@ pub(super) struct Attributes {
     minor: Option<u32>,
 }
 
-fn lossy(bytes: &[u8]) -> (String, Option<String>) {
+/// The closest text, and base64 where the bytes are none.
+pub(super) fn lossy(bytes: &[u8]) -> (String, Option<String>) {
     (String::from_utf8_lossy(bytes).into_owned(), text_or_base64(bytes).1)
 }
 
@@ -106,28 +107,6 @@ impl Attributes {
             major,
             minor,
         }
-    }
-}
-
-/// A path that differs: the newer side's attributes, the older's when it was deleted; `old` when both are there.
-#[derive(Serialize)]
-pub(super) struct ChangeRecord {
-    status: String,
-    #[serde(flatten)]
-    entry: EntryRecord,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    old: Option<Attributes>,
-}
-
-impl ChangeRecord {
-    /// `None` when neither side has the path, which no comparison reports.
-    pub(super) fn new(change: &Change) -> Option<Self> {
-        let shown = change.new.as_ref().or(change.old.as_ref())?;
-        Some(Self {
-            status: change.kind().letter().to_string(),
-            entry: EntryRecord::new(&change.path, shown),
-            old: change.old.as_ref().filter(|_| change.new.is_some()).map(Attributes::new),
-        })
     }
 }
 

@@ -253,6 +253,25 @@ impl Core {
     }
 }
 
+/// Does the same work in several threads, this one among them: in `jobs` of them (0: one for each processor), and in no more than there
+/// are things to do.
+pub(super) fn at_once(jobs: usize, things: usize, work: impl Fn() + Sync) {
+    let jobs = match jobs {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        jobs => jobs,
+    };
+    std::thread::scope(|scope| {
+        for number in 1..jobs.min(things) {
+            let thread = std::thread::Builder::new().name(format!("treebox-job-{number}"));
+            // With fewer threads than were asked for everything still gets its turn.
+            if thread.spawn_scoped(scope, &work).is_err() {
+                break;
+            }
+        }
+        work();
+    });
+}
+
 /// Several commands at their start.
 struct Field<'f> {
     state: &'f State,
@@ -290,20 +309,7 @@ impl<'f> Field<'f> {
         if self.options.race {
             self.ask_memory();
         }
-        let jobs = match self.options.jobs {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
-            jobs => jobs,
-        };
-        std::thread::scope(|scope| {
-            for number in 1..jobs.min(self.commands.len()) {
-                let thread = std::thread::Builder::new().name(format!("treebox-job-{number}"));
-                // With fewer threads than were asked for everything still gets its turn.
-                if thread.spawn_scoped(scope, || self.work()).is_err() {
-                    break;
-                }
-            }
-            self.work();
-        });
+        at_once(self.options.jobs, self.commands.len(), || self.work());
         let winner = self.finish.into_inner().unwrap_or_else(PoisonError::into_inner);
         let fates = self.fates.into_inner().unwrap_or_else(PoisonError::into_inner);
         let (hear, fates) = (self.hear, fates.into_iter().enumerate());

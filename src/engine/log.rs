@@ -13,7 +13,7 @@ use super::run::resources;
 use super::types::{CommitDetail, CommitInfo, LogQuery};
 use crate::history::{Head, Order, RefKind, WalkOptions};
 use crate::index::RunRecord;
-use crate::object::{CommandSpec, CommitId, StateId, TreeId, TreePath, entry_at};
+use crate::object::{CommandSpec, CommitId, Entry, SourceError, StateId, TreeId, TreePath, diff, entry_at};
 
 impl Core {
     pub(super) fn log(self: &Arc<Self>, query: &LogQuery) -> Result<Vec<CommitInfo>> {
@@ -95,28 +95,42 @@ impl Core {
         if paths.is_empty() {
             return Ok(true);
         }
-        let root = |commit: &CommitId| -> Result<_> {
-            Ok(self.store.root(&self.store.state(&self.state_of_commit(commit)?)?.root)?)
+        let tree = |commit: &CommitId| -> Result<TreeId> {
+            Ok(self.store.state(&self.state_of_commit(commit)?)?.root)
         };
-        let new = root(commit)?;
-        let old = parents.iter().map(root).collect::<Result<Vec<_>>>()?;
+        let new = tree(commit)?;
+        let old = parents.iter().map(tree).collect::<Result<Vec<_>>>()?;
+        if old.contains(&new) {
+            return Ok(false);
+        }
+        let new = self.store.root(&new)?;
+        let old = old.iter().map(|tree| Ok(self.store.root(tree)?)).collect::<Result<Vec<_>>>()?;
         for path in paths {
             let here = entry_at(&self.store, &new, path)?;
-            if old.is_empty() {
-                if here.is_some() {
-                    return Ok(true);
-                }
-                continue;
-            }
-            let mut differs_from_all = true;
+            let mut differs_from_all = here.is_some() || !old.is_empty();
             for old in &old {
-                differs_from_all &= entry_at(&self.store, old, path)? != here;
+                differs_from_all = differs_from_all
+                    && self.differ(entry_at(&self.store, old, path)?.as_ref(), here.as_ref())?;
             }
             if differs_from_all {
                 return Ok(true);
             }
         }
         Ok(false)
+    }
+
+    /// Whether what is at a path in two trees differs as [`Core::each_change`] has it: times of directories do not count.
+    pub(super) fn differ(&self, old: Option<&Entry>, new: Option<&Entry>) -> Result<bool> {
+        let (Some(old), Some(new)) = (old, new) else { return Ok(old.is_some() != new.is_some()) };
+        if old == new {
+            return Ok(false);
+        }
+        let mut differs = false;
+        let walked = diff(&self.store, old, new, &mut |change| {
+            differs |= !change.is_directory_time_only();
+            if differs { Err(SourceError("enough seen".into())) } else { Ok(()) }
+        });
+        if differs { Ok(true) } else { Ok(walked.map(|()| false)?) }
     }
 
     pub(super) fn commit_info(

@@ -193,6 +193,33 @@ impl Index {
         self.many_runs(select!("WHERE parent = ?1 ORDER BY seq"), [state.as_bytes()])
     }
 
+    /// At most `limit` runs of that key before that number, however they ended, newest first.
+    pub fn runs_of_key_before(
+        &self,
+        key: &RunKey,
+        seq: i64,
+        limit: usize,
+    ) -> Result<Vec<RunRecord>, IndexError> {
+        let sql = select!("WHERE key = ?1 AND seq < ?2 ORDER BY seq DESC LIMIT ?3");
+        self.many_runs(sql, params![key.as_bytes(), seq, int(limit as u64)])
+    }
+
+    /// At most `limit` runs of that command, as a person would type it, before that number, newest first; only those that
+    /// [succeeded](Run::succeeded).
+    pub fn runs_of_command_before(
+        &self,
+        command: &str,
+        seq: i64,
+        limit: usize,
+    ) -> Result<Vec<RunRecord>, IndexError> {
+        // The first condition is the one that has an index.
+        let sql = select!(
+            "WHERE substr(command, 1, 48) = substr(?1, 1, 48) AND command = ?1 AND seq < ?2 AND succeeded
+             ORDER BY seq DESC LIMIT ?3"
+        );
+        self.many_runs(sql, params![command, seq, int(limit as u64)])
+    }
+
     /// At most `limit` runs with a number above `seq`, oldest first: a way through all of them.
     pub fn runs_after(&self, seq: i64, limit: usize) -> Result<Vec<RunRecord>, IndexError> {
         self.many_runs(select!("WHERE seq > ?1 ORDER BY seq LIMIT ?2"), [seq, int(limit as u64)])

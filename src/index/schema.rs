@@ -121,6 +121,10 @@ pub(super) const MIGRATIONS: &[&str] = &[
         PRIMARY KEY (chain, rules)
     ) STRICT, WITHOUT ROWID;
     ",
+    // Runs of a command. Commands may be long, so only how they begin is in the index.
+    "
+    CREATE INDEX run_by_command ON run (substr(command, 1, 48));
+    ",
 ];
 
 /// The version that this program writes.

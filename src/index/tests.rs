@@ -107,6 +107,36 @@ fn the_newest_run_and_the_newest_that_succeeded_are_told_apart() {
 }
 
 #[test]
+fn earlier_runs_of_a_key_and_of_a_command_come_newest_first_and_by_an_index() {
+    let fixture = Fixture::new();
+    let long = "x".repeat(100);
+    let with = |key: &str, command: &str, exit_code| {
+        let run = Run { command: command.to_owned(), exit_code: Some(exit_code), ..run(key, "base", key) };
+        fixture.index.insert_run(&run).unwrap()
+    };
+    let (first, second) = (with("a", &long, 0), with("b", &long, 0));
+    with("c", &long, 1);
+    with("d", &format!("{long}y"), 0);
+    let last = with("a", &long, 0);
+    let numbers = |runs: Vec<RunRecord>| runs.iter().map(|run| run.seq).collect::<Vec<_>>();
+    let of_command = |limit| fixture.index.runs_of_command_before(&long, last, limit).unwrap();
+    assert_eq!(numbers(of_command(10)), [second, first], "neither failures nor other commands");
+    assert_eq!(numbers(of_command(1)), [second]);
+    let key = RunKey::from_bytes(hash("a"));
+    assert_eq!(numbers(fixture.index.runs_of_key_before(&key, last, 10).unwrap()), [first]);
+
+    let plan: String = fixture
+        .index
+        .read("explaining", |db| {
+            let sql = "EXPLAIN QUERY PLAN SELECT seq FROM run
+                       WHERE substr(command, 1, 48) = substr(?1, 1, 48) AND command = ?1";
+            db.query_row(sql, [&long], |row| row.get(3))
+        })
+        .unwrap();
+    assert!(plan.contains("run_by_command"), "{plan}");
+}
+
+#[test]
 fn a_forgotten_run_leaves_its_commit_and_its_number_is_not_used_again() {
     let Fixture { directory: _directory, index } = Fixture::new();
     let seq = index.insert_run(&run("k", "a", "b")).unwrap();

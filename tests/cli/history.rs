@@ -122,10 +122,10 @@ fn diff_stat_gives_sizes_and_a_summary() {
     env.ok(&["run", "-q", "-c", "printf 123 > /a; rm /bb; printf 12 > /c"]);
     let text = env.ok(&["diff", "--stat", "HEAD~1"]);
     let expected = [
-        " /a  | 5 -> 3 bytes",
-        " /bb | 1 B deleted",
-        " /c  | 2 B added",
-        " 3 paths changed: 1 added, 1 modified, 1 deleted, -1 B",
+        " /a  | 2 +-",
+        " /bb | 1 -",
+        " /c  | 1 +",
+        " 3 paths changed: 1 added, 1 modified, 1 deleted; 2 insertions(+), 2 deletions(-); -1 B",
     ];
     assert_eq!(text.lines().collect::<Vec<_>>(), expected);
 }

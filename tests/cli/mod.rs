@@ -1,9 +1,13 @@
 //! The command line, as a person or a script sees it.
 
 mod bad_input;
+mod bisect;
+mod blaming;
 mod copying;
+mod differing;
 mod exploring;
 mod export;
+mod grepping;
 mod history;
 mod limits;
 mod memory;
@@ -12,6 +16,7 @@ mod mounts;
 mod naming;
 mod network;
 mod operations;
+mod paging;
 mod reading;
 mod recorded;
 mod refs;
@@ -20,6 +25,9 @@ mod restricted;
 mod run;
 mod run_options;
 mod secrets;
+mod snapshots;
 mod streaming;
 mod surface;
 mod terminal;
+mod verify;
+mod why;

@@ -310,3 +310,15 @@ fn a_replay_that_was_killed_goes_on_where_it_was() {
     assert_eq!(how, ["reused", "applied", "reused", "ran", "ran"]);
     assert_eq!(env.ok(&["cat", ":/s"]), "s\n");
 }
+
+#[test]
+fn a_step_whose_failure_was_kept_may_fail_again_in_the_same_way() {
+    let env = work();
+    env.ok(&["branch", "-q", "kept", "old"]);
+    assert_eq!(
+        env.run(&["run", "-q", "--branch", "kept", "--keep-failed", "-c", "echo x > /x; exit 3"]).code,
+        3
+    );
+    env.ok(&["replay", "kept", "--onto", "new"]);
+    assert_eq!(env.ok(&["cat", "kept:/x", "kept:/version"]), "x\nnew\n");
+}

@@ -20,9 +20,10 @@ const ROOMS: [(&str, &[&str]); 11] = [
 ];
 
 /// A foreign library with the only files or rooms that name it.
-const LIBRARIES: [(&str, &[&str]); 19] = [
+const LIBRARIES: [(&str, &[&str]); 20] = [
     ("gix::", &["src/history/git.rs"]),
     ("imara_diff::", &["src/object/lines.rs"]),
+    ("regex::", &["src/engine/grep.rs"]),
     ("rusqlite::", &["src/index/"]),
     ("oci_spec::", &["src/oci/"]),
     ("tar::", &["src/oci/"]),

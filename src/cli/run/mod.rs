@@ -25,7 +25,7 @@ use super::Context;
 use super::exit::{Exit, Failure};
 pub(super) use args::{Args, Shared};
 use passing::Passing;
-pub(super) use plan::{in_terminal, shared, with_input};
+pub(super) use plan::{in_terminal, shared, typed, with_input};
 pub(super) use signals::Signals;
 use terminal::Raw;
 

@@ -1,5 +1,6 @@
 //! What was typed behind `treebox run`, and what it means.
 
+use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 
 use treebox::object::Network;
@@ -27,18 +28,26 @@ pub(super) fn resolve(args: Args) -> Result<(Target, Command), Failure> {
 }
 
 fn command(args: &Args) -> Result<Command, Failure> {
-    let command = match (&args.text, args.argv.split_first()) {
-        (Some(text), _) => Command::shell(text),
-        (None, Some((program, rest))) => {
-            Command::new(program.clone().into_vec()).args(rest.iter().map(|arg| arg.clone().into_vec()))
-        }
-        (None, None) => {
+    let command = match (&args.text, args.argv.is_empty()) {
+        (None, true) => {
             return Err(Failure::Usage("nothing to run: give -c TEXT, -- CMD or --commands FILE".to_owned()));
         }
+        (text, _) => typed(text.as_deref(), &args.argv)?,
     };
     let command = dressed(args, command)?;
     let command = if args.tty { in_terminal(command)? } else { command };
     if args.interactive { with_input(command, args.tty) } else { Ok(command) }
+}
+
+/// The command that was typed, as text or as words.
+pub(in crate::cli) fn typed(text: Option<&str>, argv: &[OsString]) -> Result<Command, Failure> {
+    match (text, argv.split_first()) {
+        (Some(text), _) => Ok(Command::shell(text)),
+        (None, Some((program, rest))) => {
+            Ok(Command::new(program.clone().into_vec()).args(rest.iter().map(|arg| arg.clone().into_vec())))
+        }
+        (None, None) => Err(Failure::Usage("nothing to run: give -c TEXT or -- CMD".to_owned())),
+    }
 }
 
 /// A command with everything that was typed but its text, its terminal and its input.

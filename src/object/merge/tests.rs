@@ -301,6 +301,29 @@ fn without_a_base_only_what_is_the_same_joins() {
     assert_eq!(conflicts.iter().map(|conflict| conflict.path.to_string()).collect::<Vec<_>>(), ["/b"]);
 }
 
+#[test]
+fn the_deepest_trees_merge() {
+    let memory = Memory::default();
+    let deepest = |leaf: &str| {
+        let mut draft = Draft::empty(&memory, meta(0o755, 0));
+        let mut at = TreePath::root();
+        for _ in 1..crate::object::MAX_DEPTH {
+            at.push(Name::new(b"d").unwrap());
+            draft.put_directory(&at, meta(0o755, 1)).unwrap();
+        }
+        at.push(Name::new(leaf.as_bytes()).unwrap());
+        draft.put(&at, meta(0o644, 1), NewNode::Fifo).unwrap();
+        (draft.finish(&mut &memory).unwrap(), at)
+    };
+    let ((base, _), (ours, _), (theirs, _)) = (deepest("x"), deepest("y"), deepest("z"));
+    let root = merged(&memory, &base, &ours, &theirs, None).unwrap();
+    let mut all = Vec::new();
+    walk(&memory, &root.1, &mut TreePath::root(), &mut all);
+    let leaves: Vec<_> =
+        all.iter().filter(|(_, entry)| entry.node == Node::Fifo).map(|(path, _)| path.clone()).collect();
+    assert_eq!(leaves, [deepest("y").1, deepest("z").1]);
+}
+
 fn changes(max: usize) -> impl Strategy<Value = String> {
     let names = ["a", "b", "d", "e"];
     let path = prop::collection::vec(prop::sample::select(names.to_vec()), 1..3)
