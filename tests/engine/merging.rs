@@ -14,7 +14,8 @@ fn states_merge_without_any_ref() {
         &start,
         "sed -i s/1/one/ /merging/text; ln -f /merging/text /merging/link; mkfifo /merging/pipe",
     );
-    let theirs = step(&start, "echo ten >> /merging/text; chmod 700 /merging");
+    let theirs =
+        step(&start, "echo ten >> /merging/text; ln -f /merging/text /merging/link; chmod 700 /merging");
     let merged = engine().merge_states(Some(&start), &ours, &theirs, &[]).unwrap().state.unwrap();
     assert_eq!(stdout(&merged, "head -n 1 /merging/text; tail -n 1 /merging/link"), "one\nten\n");
     assert_eq!(stdout(&merged, "stat -c '%a %h' /merging /merging/link | cut -d' ' -f1"), "700\n644\n");
@@ -28,7 +29,7 @@ fn states_merge_without_any_ref() {
     );
     assert_eq!(engine().merge_states(Some(&start), &ours, &ours, &[]).unwrap().state.unwrap(), ours);
     assert_eq!(engine().merge_states(Some(&start), &start, &theirs, &[]).unwrap().state.unwrap(), theirs);
-    let other = step(&start, "echo 10 >> /merging/text");
+    let other = step(&start, "echo 10 >> /merging/text; ln -f /merging/text /merging/link");
     let open = engine().merge_states(Some(&start), &other, &theirs, &[]).unwrap();
     let paths: Vec<_> = open.conflicts.iter().map(|conflict| conflict.path.to_string()).collect();
     assert_eq!((open.state, paths), (None, vec!["/merging/link".to_owned(), "/merging/text".to_owned()]));
