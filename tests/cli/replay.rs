@@ -53,7 +53,8 @@ fn a_branch_is_run_again_on_another_base() {
     assert!(env.ok(&["reflog", "main"]).contains("replay: onto new"));
     let (after, tip) = (commit(&env, "main"), env.json(&["status"])["branch"].clone());
     assert_eq!(tip, "main", "HEAD follows");
-    env.ok(&["reset", &before]);
+    env.ok(&["undo"]);
+    assert_eq!(commit(&env, "main"), before, "a replay is one operation");
     let lines = env.json_lines(&["replay", "main", "--onto", "new"]);
     let how: Vec<_> = lines.iter().filter_map(|line| line["how"].as_str()).collect();
     assert_eq!(how, ["reused", "applied", "reused"], "nothing runs twice");
@@ -117,7 +118,7 @@ fn a_replay_stops_at_a_step_that_fails_and_goes_on_as_it_is_told() {
     assert_eq!(env.run(&["replay", "--status"]).code, 1);
     env.ok(&["reset", "-q", &before]);
     assert_eq!(env.run(&["replay", "--onto", "new"]).code, 1);
-    env.ok(&["replay", "--abort"]);
+    assert_eq!(env.json(&["replay", "--abort"])["branch"], "main");
     assert_eq!(commit(&env, "main"), before);
     env.fails(125, &["replay", "--abort"]);
     env.fails(2, &["replay", "--abort", "--onto", "new"]);
