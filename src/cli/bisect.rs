@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use serde::Serialize;
 use treebox::blocking::Engine;
-use treebox::{BisectPart, BisectQuery, BisectStep, Bisected, Cancel, CommitId, Tested};
+use treebox::{BisectPart, BisectQuery, BisectStep, BisectVerdict, Bisected, Cancel, CommitId};
 
 use super::exit::{Exit, Failure};
 use super::run::{self, Shared, Signals};
@@ -81,12 +81,12 @@ impl From<&BisectStep> for StepRecord {
     }
 }
 
-fn verdict(tested: Tested) -> &'static str {
+fn verdict(tested: BisectVerdict) -> &'static str {
     match tested {
-        Tested::Good => "good",
-        Tested::Bad => "bad",
-        Tested::Skip => "skip",
-        Tested::Abort => "abort",
+        BisectVerdict::Good => "good",
+        BisectVerdict::Bad => "bad",
+        BisectVerdict::Skip => "skip",
+        BisectVerdict::Abort => "abort",
     }
 }
 
@@ -130,7 +130,7 @@ pub(super) fn perform(args: Args, context: &mut Context) -> Result<Exit, Failure
 /// `good 1a2b3c4d5e6f make; 12 left, about 4 steps`
 fn line(step: &BisectStep) -> String {
     let exit = match (step.tested, step.exit_code) {
-        (Tested::Good, _) => String::new(),
+        (BisectVerdict::Good, _) => String::new(),
         (_, code) => format!(" (exit {code})"),
     };
     let known = if step.known { " (same state as before)" } else { "" };

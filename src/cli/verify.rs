@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
-use treebox::{Cancel, Deviation, How, Verified, VerifyOptions};
+use treebox::{Cancel, Deviation, DiffersIn, Verified, VerifyOptions};
 
 use super::exit::{Exit, Failure};
 use super::output::{self, Output};
@@ -90,7 +90,7 @@ impl<'a> From<&'a Verified> for Record<'a> {
     }
 }
 
-fn words(how: &[How]) -> Vec<&'static str> {
+fn words(how: &[DiffersIn]) -> Vec<&'static str> {
     how.iter().map(|how| how.as_str()).collect()
 }
 

@@ -12,6 +12,7 @@ mod bisect;
 mod blame;
 mod cancel;
 mod catalog;
+mod checkout;
 mod child;
 mod command;
 mod compare;
@@ -74,11 +75,13 @@ pub use crate::oci::{Compression, InvalidCompression, Layering, Limits};
 pub use crate::sandbox::{IdentityChoice, TerminalSize};
 pub use crate::store::BlobReader;
 pub use ancestry::{Ancestry, Child};
-pub use bisect::{BisectPart, BisectQuery, BisectStep, Bisected, Tested};
+pub use bisect::{BisectPart, BisectQuery, BisectStep, BisectVerdict, Bisected};
 pub use blame::{Blame, Blamed, BlamedEntry, BlamedLine};
 pub use cancel::Cancel;
+pub use checkout::{CheckedOut, CheckoutOptions};
 pub use command::{Command, DEFAULT_MAX_OUTPUT_BYTES, Reuse, Stdin};
 pub use compare::{CompareOptions, Contents};
+pub use copy::{CopiedIn, CopiedOut, CopyOptions, IGNORE_FILE, InvalidMode, ModeChange};
 pub use describe::{DescribeQuery, Described};
 pub use error::{Error, ErrorKind, Result};
 pub use explore::{ExploreOptions, Explored, Fate, FateSink, Race};
@@ -105,5 +108,5 @@ pub use types::{
     ImportOptions, ImportSource, Imported, Listed, LiveInput, LogQuery, Ref, ReflogLine, Sink, Step, Stream,
     Target, Terminal, Verdict, Written,
 };
-pub use verify::{Deviation, How, Verified, VerifiedSink, VerifyOptions};
+pub use verify::{Deviation, DiffersIn, Verified, VerifiedSink, VerifyOptions};
 pub use why::{KeyDifference, KeyPart, ValueChange, Why, WhyAnswer, WhyRule, WhyRun};

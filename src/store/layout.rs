@@ -71,6 +71,7 @@ impl Layout {
                 "layers",
                 "owners",
                 "caches",
+                "checkouts",
                 "originals",
                 "replay",
                 "tmp",
@@ -172,6 +173,11 @@ impl Layout {
     /// Where it is kept, by root tree, which entries one id cannot own; made with the first.
     pub fn owners(&self) -> PathBuf {
         self.root.join("owners")
+    }
+
+    /// Where it is kept which host directories were written from which states; made with the first.
+    pub fn checkouts(&self) -> PathBuf {
+        self.root.join("checkouts")
     }
 
     /// Where caches lie that commands mount; made with the first.

@@ -3,7 +3,9 @@
 mod bad_input;
 mod bisect;
 mod blaming;
+mod checkouts;
 mod copying;
+mod copying_with;
 mod differing;
 mod exploring;
 mod export;
