@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use super::{
-    blame, branch, cat, checkout, completions, cp, diff, doctor, export, grep, images, import, log, ls,
-    merge, op, pull, push, reflog, reset, run, shell, show, switch, tag, undo, why,
+    bisect, blame, branch, cat, checkout, completions, cp, describe, diff, doctor, export, grep, images,
+    import, lineage, log, ls, merge, note, op, pull, push, reflog, reset, run, shell, show, switch, tag,
+    undo, verify, why,
 };
 
 /// Container file systems with a Git-like history: run a command once, branch from that exact file system as often as
@@ -82,6 +83,9 @@ pub(super) enum Verb {
     Shell(Box<shell::Args>),
     Branch(branch::Args),
     Tag(tag::Args),
+    Note(note::Args),
+    Describe(describe::Args),
+    Lineage(lineage::Args),
     Switch(switch::Args),
     Checkout(checkout::Args),
     /// Show HEAD: its branch, its state and what that came from
@@ -100,6 +104,8 @@ pub(super) enum Verb {
     Reflog(reflog::Args),
     Undo(undo::Args),
     Op(op::Args),
+    Bisect(Box<bisect::Args>),
+    Verify(verify::Args),
     Doctor(doctor::Args),
     Completions(completions::Args),
 }

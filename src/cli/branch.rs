@@ -1,15 +1,15 @@
 //! `treebox branch`: list, make, rename and delete branches.
 
-use treebox::LogQuery;
 use treebox::blocking::Engine;
 
 use super::exit::{Exit, Failure};
+use super::listing::{self, Listing};
 use super::{Context, output, records, text};
 
 /// List branches, the current one starred; or make, rename, delete them
 #[derive(Debug, clap::Args)]
 #[command(
-    override_usage = "treebox branch [NAME [REV]]\n       treebox branch -d NAME…\n       treebox branch -m [OLD] NEW"
+    override_usage = "treebox branch [NAME [REV]]\n       treebox branch --list [PATTERN…]\n       treebox branch -d NAME…\n       treebox branch -m [OLD] NEW"
 )]
 pub(super) struct Args {
     /// The branch to make and where [default: HEAD]
@@ -24,11 +24,17 @@ pub(super) struct Args {
     /// Move the branch if it is already there
     #[arg(short, long, requires = "names")]
     force: bool,
+    #[command(flatten)]
+    listing: Listing,
 }
 
 pub(super) fn perform(args: &Args, context: &mut Context) -> Result<Exit, Failure> {
     let engine = context.engine()?;
+    if args.listing.is_asked() && (args.delete || args.rename || args.force) {
+        return Err(Failure::Usage("what is listed is neither made nor moved nor deleted".to_owned()));
+    }
     match args.names.as_slice() {
+        patterns if args.listing.is_asked() => list(&engine, args, patterns, context),
         names if args.delete => delete(&engine, names, context),
         [new] if args.rename => {
             let head = engine.head()?.branch;
@@ -37,7 +43,7 @@ pub(super) fn perform(args: &Args, context: &mut Context) -> Result<Exit, Failur
             rename(&engine, &old, new, context)
         }
         [old, new] if args.rename => rename(&engine, old, new, context),
-        [] => list(&engine, context),
+        [] => list(&engine, args, &[], context),
         [name] => make(&engine, name, None, args.force, context),
         [name, rev] if !args.rename => make(&engine, name, Some(rev), args.force, context),
         _ => Err(Failure::Usage("too many names; see `treebox branch --help`".to_owned())),
@@ -82,35 +88,35 @@ fn rename(engine: &Engine, old: &str, new: &str, context: &mut Context) -> Resul
     Ok(Exit::DONE)
 }
 
-fn list(engine: &Engine, context: &mut Context) -> Result<Exit, Failure> {
+fn list(engine: &Engine, args: &Args, patterns: &[String], context: &mut Context) -> Result<Exit, Failure> {
     let out = &mut context.out;
-    let branches = engine.branches()?;
+    let query = args.listing.query(patterns, out.json() || out.verbose());
+    let branches = engine.list_branches(&query)?;
     if out.json() {
         for branch in &branches {
-            out.record(&records::RefRecord::from(branch))?;
+            out.record(&listing::Record::from(branch))?;
         }
         return Ok(Exit::DONE);
     }
     let head = engine.head()?;
-    if let (None, Some(commit)) = (&head.branch, head.commit) {
+    if let (None, Some(commit), false) = (&head.branch, head.commit, args.listing.is_asked()) {
         let at = format!("(HEAD detached at {})", commit.short());
         writeln!(out, "* {}", out.paint(output::CURRENT, at))?;
     }
+    let tips: Vec<_> = branches.iter().map(|branch| branch.commit).collect();
+    let tips = if out.verbose() { engine.commits(&tips)? } else { Vec::new() };
     let width = branches.iter().map(|branch| branch.name.chars().count()).max().unwrap_or(0);
-    for branch in &branches {
+    for (at, branch) in branches.iter().enumerate() {
         let star = if branch.current { '*' } else { ' ' };
         let style = if branch.current { output::CURRENT } else { output::PLAIN };
-        if !out.verbose() {
+        let Some(tip) = tips.get(at) else {
             writeln!(out, "{star} {}", out.paint(style, &branch.name))?;
             continue;
-        }
-        let query = LogQuery { revs: vec![branch.commit.to_string()], limit: Some(1), ..LogQuery::default() };
-        let command =
-            engine.log(&query)?.first().map(|tip| text::first_line(&tip.command)).unwrap_or_default();
+        };
         let padded = format!("{:width$}", branch.name);
-        let id = out.paint(output::ID, branch.state.short());
+        let id = out.paint(output::ID, tip.state.short());
         write!(out, "{star} {}  {id}  ", out.paint(style, padded))?;
-        out.name(command.as_bytes())?;
+        out.name(text::first_line(&tip.command).as_bytes())?;
         out.bytes(b"\n")?;
     }
     Ok(Exit::DONE)

@@ -25,6 +25,11 @@ impl Exit {
     pub(super) const FAILED: Self = Self(125);
     pub(super) const NOT_EXECUTABLE: Self = Self(126);
     pub(super) const NOT_FOUND: Self = Self(127);
+
+    /// As a shell tells of a program that a signal ended.
+    pub(super) fn of_signal(signal: i32) -> Self {
+        Self(u8::try_from(128 + signal).unwrap_or(Self::FAILED.0))
+    }
 }
 
 impl From<Exit> for ExitCode {

@@ -7,14 +7,14 @@ use std::time::Duration;
 use serde::Serialize;
 use treebox::blocking::Engine;
 use treebox::object::{CommitId, TreePath};
-use treebox::{ChangeCounts, CommitInfo, Difference, LogQuery};
+use treebox::{ChangeCounts, CommitInfo, LogQuery, PathChange};
 
 use super::differences::{self, DifferenceRecord};
 use super::exit::{Exit, Failure};
 use super::graph::{Graph, Lines};
 use super::output::{self, Output};
 use super::shape::Shape;
-use super::{Context, records, rev_path, text, time};
+use super::{Context, note, records, rev_path, text, time};
 
 /// List commits with the commands that made them, newest first
 #[derive(Debug, clap::Args)]
@@ -111,7 +111,7 @@ pub(super) fn changes(
     commit: &CommitInfo,
     shape: &Shape,
     paths: &[TreePath],
-) -> Result<Vec<Difference>, Failure> {
+) -> Result<Vec<PathChange>, Failure> {
     let Some(parent) = commit.parents.first() else { return Ok(Vec::new()) };
     let (old, new) = (engine.resolve(&parent.to_string())?, engine.state(commit.state)?);
     Ok(engine.compare(&old, &new, &shape.options(paths))?)
@@ -208,6 +208,11 @@ fn whole(commit: &CommitInfo, side: &mut Side<'_>, out: &mut Output) -> Result<(
     for line in commit.command.trim_end().lines() {
         side.begin(out)?;
         out.bytes(b"    ")?;
+        out.name(line.as_bytes())?;
+        out.bytes(b"\n")?;
+    }
+    for line in note::lines(commit) {
+        side.begin(out)?;
         out.name(line.as_bytes())?;
         out.bytes(b"\n")?;
     }

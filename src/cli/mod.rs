@@ -11,12 +11,14 @@
 
 mod access;
 mod args;
+mod bisect;
 mod blame;
 mod branch;
 mod cat;
 mod checkout;
 mod completions;
 mod cp;
+mod describe;
 mod diff;
 mod differences;
 mod doctor;
@@ -27,9 +29,12 @@ mod grep;
 mod host;
 mod images;
 mod import;
+mod lineage;
+mod listing;
 mod log;
 mod ls;
 mod merge;
+mod note;
 mod op;
 mod output;
 mod pager;
@@ -54,6 +59,7 @@ mod time;
 mod undo;
 mod unified;
 mod values;
+mod verify;
 mod why;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -128,6 +134,9 @@ fn perform(verb: Verb, context: &mut Context) -> Result<Exit, Failure> {
         Verb::Shell(args) => shell::perform(*args, context),
         Verb::Branch(args) => branch::perform(&args, context),
         Verb::Tag(args) => tag::perform(&args, context),
+        Verb::Note(args) => note::perform(&args, context),
+        Verb::Describe(args) => describe::perform(&args, context),
+        Verb::Lineage(args) => lineage::perform(&args, context),
         Verb::Switch(args) => switch::perform(&args, context),
         Verb::Checkout(args) => checkout::perform(&args, context),
         Verb::Status => status::perform(context),
@@ -145,6 +154,8 @@ fn perform(verb: Verb, context: &mut Context) -> Result<Exit, Failure> {
         Verb::Reflog(args) => reflog::perform(&args, context),
         Verb::Undo(args) => undo::perform(&args, context),
         Verb::Op(args) => op::perform(&args, context),
+        Verb::Bisect(args) => bisect::perform(*args, context),
+        Verb::Verify(args) => verify::perform(&args, context),
         Verb::Doctor(args) => doctor::perform(&args, context),
         Verb::Completions(args) => completions::perform(&args, context),
     }

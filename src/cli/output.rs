@@ -219,9 +219,14 @@ impl Output {
         }
     }
 
+    /// Lets a reader have what there is so far.
+    pub(super) fn flush(&mut self) -> Result<(), Failure> {
+        self.stdout.flush().map_err(Failure::Output)
+    }
+
     /// Writes what is left, and waits for the pager if there is one.
     pub(super) fn close(&mut self) -> Result<(), Failure> {
-        let flushed = self.stdout.flush().map_err(Failure::Output);
+        let flushed = self.flush();
         self.stdout.get_mut().close();
         flushed
     }

@@ -154,6 +154,8 @@ pub(super) struct CommitRecord<'a> {
     started: Option<String>,
     changes: Counts,
     refs: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<&'a str>,
 }
 
 impl<'a> From<&'a CommitInfo> for CommitRecord<'a> {
@@ -169,6 +171,7 @@ impl<'a> From<&'a CommitInfo> for CommitRecord<'a> {
             started: info.started_ms.map(time::rfc3339_ms),
             changes: info.changes.into(),
             refs: &info.refs,
+            note: info.note.as_deref(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use treebox::blocking::Engine;
 use treebox::object::TreePath;
-use treebox::{ChangeKind, CompareOptions, Difference, Moved};
+use treebox::{ChangeKind, CompareOptions, Moved, PathChange};
 
 use super::exit::Failure;
 use super::output::{self, HEADER, PLAIN, Span};
@@ -10,7 +10,7 @@ use super::patch::{self, Detail, Write};
 use super::{stat, unified};
 
 /// What is shown of what differs.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub(super) struct Shape {
     /// A letter (A added, M modified, D deleted, R renamed) and the path
     #[arg(long, group = "form")]
@@ -81,7 +81,7 @@ impl Shape {
     pub(super) fn write(
         &self,
         engine: &Engine,
-        differences: &[Difference],
+        differences: &[PathChange],
         form: Form,
         columns: usize,
         write: &mut Write<'_>,
@@ -100,7 +100,7 @@ impl Shape {
     }
 
     /// A difference as a patch, as one text.
-    pub(super) fn patch(&self, engine: &Engine, difference: &Difference) -> Result<Vec<u8>, Failure> {
+    pub(super) fn patch(&self, engine: &Engine, difference: &PathChange) -> Result<Vec<u8>, Failure> {
         let mut text = Vec::new();
         patch::write(engine, difference, self.detail(), &mut |spans| {
             for span in &spans {
@@ -114,7 +114,7 @@ impl Shape {
 }
 
 /// The letter, a tab, the path; of what was moved both paths.
-fn name_status(difference: &Difference) -> Vec<Span> {
+fn name_status(difference: &PathChange) -> Vec<Span> {
     let change = &difference.change;
     let path = Span::name(change.path.to_bytes());
     let tab = || Span::text(PLAIN, "\t");

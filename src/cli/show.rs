@@ -8,7 +8,7 @@ use super::differences::{self, DifferenceRecord};
 use super::exit::{Exit, Failure};
 use super::output::{self, Output};
 use super::shape::{Form, Shape};
-use super::{Context, cat, log, records, rev_path, text};
+use super::{Context, cat, log, note, records, rev_path, text};
 
 /// Show commits: command, environment, times, resources, changed paths and kept output; or what is at REV:/PATH
 #[derive(Debug, clap::Args)]
@@ -20,8 +20,9 @@ pub(super) struct Args {
     shape: Shape,
 }
 
+/// The JSON of a commit.
 #[derive(Serialize)]
-struct Record<'a> {
+pub(super) struct Record<'a> {
     #[serde(flatten)]
     commit: records::CommitRecord<'a>,
     env: &'a [String],
@@ -87,35 +88,11 @@ pub(super) fn perform(args: &Args, context: &mut Context) -> Result<Exit, Failur
 
 fn commit(engine: &Engine, rev: &str, shape: &Shape, out: &mut Output) -> Result<(), Failure> {
     let detail = engine.show(rev)?;
-    let info = &detail.info;
-    let changed = log::changes(engine, info, shape, &[])?;
     if out.json() {
-        let paths = differences::records(engine, shape, &changed).collect::<Result<_, _>>()?;
-        return out.record(&Record::new(&detail, paths));
+        return out.record(&record(engine, &detail, shape)?);
     }
-    write!(out, "{}", out.paint(output::ID, format!("commit {}", info.commit)))?;
-    if let Some(refs) = log::decoration(info) {
-        write!(out, " {}", out.paint(output::REFS, refs))?;
-    }
-    out.bytes(b"\n")?;
-    for line in log::facts(info).into_iter().chain(more_facts(&detail)) {
-        writeln!(out, "{line}")?;
-    }
-    for line in &detail.env {
-        out.bytes(b"env:     ")?;
-        out.name(line.as_bytes())?;
-        out.bytes(b"\n")?;
-    }
-    out.bytes(b"\n")?;
-    indented(info.command.as_bytes(), out)?;
-    if !changed.is_empty() {
-        out.bytes(b"\n")?;
-        let (form, columns) = (shape.form().unwrap_or(Form::NameStatus), out.columns());
-        shape.write(engine, &changed, form, columns, &mut |spans| {
-            out.spans(&spans)?;
-            out.bytes(b"\n")
-        })?;
-    }
+    head(&detail, out)?;
+    paths(engine, &detail, shape, Form::NameStatus, out)?;
     for (label, bytes) in [("stdout", &detail.stdout), ("stderr", &detail.stderr)] {
         if !bytes.is_empty() {
             writeln!(out, "\n{label}:")?;
@@ -123,6 +100,37 @@ fn commit(engine: &Engine, rev: &str, shape: &Shape, out: &mut Output) -> Result
         }
     }
     Ok(())
+}
+
+/// The JSON of a commit, with what it changed.
+pub(super) fn record<'a>(
+    engine: &Engine,
+    detail: &'a CommitDetail,
+    shape: &Shape,
+) -> Result<Record<'a>, Failure> {
+    let changed = log::changes(engine, &detail.info, shape, &[])?;
+    let paths = differences::records(engine, shape, &changed).collect::<Result<_, _>>()?;
+    Ok(Record::new(detail, paths))
+}
+
+/// What a commit changed, behind an empty line; in the form that is usual here unless another was asked for.
+pub(super) fn paths(
+    engine: &Engine,
+    detail: &CommitDetail,
+    shape: &Shape,
+    usual: Form,
+    out: &mut Output,
+) -> Result<(), Failure> {
+    let changed = log::changes(engine, &detail.info, shape, &[])?;
+    if changed.is_empty() {
+        return Ok(());
+    }
+    out.bytes(b"\n")?;
+    let (form, columns) = (shape.form().unwrap_or(usual), out.columns());
+    shape.write(engine, &changed, form, columns, &mut |spans| {
+        out.spans(&spans)?;
+        out.bytes(b"\n")
+    })
 }
 
 /// A file's content, or the names in a directory, as `git show` has it.
@@ -158,6 +166,31 @@ fn at_path(engine: &Engine, place: &str, context: &mut Context) -> Result<(), Fa
     for one in &listed {
         out.name(one.path.names().last().map_or(b"/", |name| name.as_bytes()))?;
         out.bytes(if one.entry.node.kind() == Kind::Directory { b"/\n" } else { b"\n" })?;
+    }
+    Ok(())
+}
+
+/// What is known of a commit but its paths and its output.
+pub(super) fn head(detail: &CommitDetail, out: &mut output::Output) -> Result<(), Failure> {
+    let info = &detail.info;
+    write!(out, "{}", out.paint(output::ID, format!("commit {}", info.commit)))?;
+    if let Some(refs) = log::decoration(info) {
+        write!(out, " {}", out.paint(output::REFS, refs))?;
+    }
+    out.bytes(b"\n")?;
+    for line in log::facts(info).into_iter().chain(more_facts(detail)) {
+        writeln!(out, "{line}")?;
+    }
+    for line in &detail.env {
+        out.bytes(b"env:     ")?;
+        out.name(line.as_bytes())?;
+        out.bytes(b"\n")?;
+    }
+    out.bytes(b"\n")?;
+    indented(info.command.as_bytes(), out)?;
+    for line in note::lines(info) {
+        out.name(line.as_bytes())?;
+        out.bytes(b"\n")?;
     }
     Ok(())
 }

@@ -131,6 +131,11 @@ impl Command {
         self
     }
 
+    /// The command as a person would type it: shell text, or arguments quoted where a shell needs it.
+    pub fn text(&self) -> String {
+        self.program.text()
+    }
+
     /// Whether it sets this environment variable itself.
     pub fn sets(&self, key: &str) -> bool {
         self.env.iter().any(|(name, _)| name == key)

@@ -29,6 +29,8 @@ pub enum ErrorKind {
     Leak,
     /// The time was up before the command could begin: exit code 124.
     TimedOut,
+    /// Somebody asked for the end of it.
+    Cancelled,
     /// What was asked for makes no sense or cannot be read.
     InvalidInput,
     /// What was asked for is not supported.
@@ -69,6 +71,9 @@ pub enum Error {
     /// Something else moved first, or is in the way.
     #[error("{0}")]
     Conflict(String),
+    /// Somebody asked for the end of it.
+    #[error("{0}")]
+    Cancelled(String),
     /// What was asked for makes no sense.
     #[error("{0}")]
     Invalid(String),
@@ -173,6 +178,10 @@ impl Error {
         Self::Invalid(message.into())
     }
 
+    pub(crate) fn cancelled(message: impl Into<String>) -> Self {
+        Self::Cancelled(message.into())
+    }
+
     pub(crate) fn not_found(message: impl Into<String>) -> Self {
         Self::Revision(message.into(), ErrorKind::NotFound)
     }
@@ -188,6 +197,7 @@ impl Error {
             Self::Leak(_) => ErrorKind::Leak,
             Self::TimedOut(_) => ErrorKind::TimedOut,
             Self::Conflict(_) => ErrorKind::Conflict,
+            Self::Cancelled(_) => ErrorKind::Cancelled,
             Self::Invalid(_) => ErrorKind::InvalidInput,
             Self::Unsupported(_) => ErrorKind::Unsupported,
             Self::Foreign(_) => ErrorKind::CommandNotExecutable,

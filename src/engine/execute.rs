@@ -283,6 +283,30 @@ impl Ground {
         Ok(outcome)
     }
 
+    /// The tree that a sandbox has left. Nothing of the run is remembered, and nothing names the tree.
+    pub(super) fn tree_left(mut self, finished: &Finished) -> Result<TreeId> {
+        let session = self.session.take().expect("only what consumes it takes it");
+        let left = match self.keeping.over_disk(finished.exceeded) {
+            Some(over) => Err(over),
+            None => self.room_to_keep().and_then(|()| self.capture_alone(&session)),
+        };
+        let cleared = clear(&session, &run_dirs(&self.scratch));
+        self.core.release(session);
+        let left = left?;
+        cleared?;
+        Ok(left)
+    }
+
+    fn capture_alone(&self, session: &Session) -> Result<TreeId> {
+        let mut tree = self.resolved.base;
+        if !self.resolved.spec.read_only {
+            let mut batch = self.core.store.batch()?;
+            self.capture(session, &mut batch, &mut tree)?;
+            batch.commit()?;
+        }
+        Ok(tree)
+    }
+
     /// Takes the key away when a mounted source is not what was hashed: the result is kept, and nothing will ask for it by that key.
     fn forget_key_of_changed_sources(&mut self) {
         if self.disposable || self.resolved.key.is_none() {

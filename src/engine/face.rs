@@ -22,7 +22,9 @@ use super::*;
 /// Chunks of output that wait for a slow reader before the command itself has to wait.
 const MAX_WAITING_CHUNKS: usize = 64;
 
-async fn unblock<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+pub(super) async fn unblock<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
@@ -183,6 +185,10 @@ impl Branch {
 }
 
 impl State {
+    pub(super) fn from_blocking(inner: blocking::State) -> Self {
+        Self { inner }
+    }
+
     /// The state's id: what a user sees and compares.
     pub fn id(&self) -> StateId {
         self.inner.id()

@@ -48,6 +48,7 @@ impl Core {
                 infos.push(self.commit_info(walked.id, &refs)?.0);
             }
         }
+        self.add_notes(&mut infos)?;
         Ok(infos)
     }
 
@@ -66,6 +67,7 @@ impl Core {
             stderr: Vec::new(),
             info,
         };
+        self.add_notes(std::slice::from_mut(&mut detail.info))?;
         if let Some(parent) = detail.info.parents.first() {
             let (old, new) = (self.state_at(*parent)?, self.state_at(commit)?);
             detail.changed = self.diff(&old, &new, &[])?;
@@ -175,6 +177,7 @@ impl Core {
                 deleted: count("deleted"),
             },
             refs: refs.get(&commit).cloned().unwrap_or_default(),
+            note: None,
         };
         Ok((info, run))
     }

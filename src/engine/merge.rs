@@ -9,7 +9,7 @@ use super::naming::Made;
 use super::outcome::ChangeCounts;
 use super::refs::who;
 use super::state::{Origin, State};
-use crate::history::{Expected, Head, RefEdit};
+use crate::history::{Expected, Head, HeadEdit, HeadTo, RefEdit};
 use crate::object::{self, CommitId, ConfigConflict, Conflict, Side, TreePath};
 
 /// How to merge.
@@ -167,13 +167,8 @@ impl Core {
                 Ok(history.edit(&[edit], message, &who())?)
             }
             Head::Detached(at) => {
-                if history.head()? != *head {
-                    return Err(Error::Conflict(format!(
-                        "HEAD is no longer at {}: it moved meanwhile",
-                        at.short()
-                    )));
-                }
-                Ok(history.detach_head(&to, &who())?)
+                let edit = HeadEdit { to: HeadTo::Detached(to), expected: Some(HeadTo::Detached(*at)) };
+                Ok(history.edit_with_head(&[], &edit, message, &who())?)
             }
         }
     }

@@ -7,16 +7,21 @@
 pub mod blocking;
 
 mod again;
+mod ancestry;
+mod bisect;
 mod blame;
+mod cancel;
 mod catalog;
 mod child;
 mod command;
 mod compare;
 mod copy;
 mod core;
+mod describe;
 mod doctor;
 mod error;
 mod execute;
+mod explore;
 mod export;
 mod face;
 mod foreign;
@@ -27,12 +32,14 @@ mod join;
 mod layers;
 mod limits;
 mod lineage;
+mod listing;
 mod live;
 mod log;
 mod merge;
 mod mounts;
 mod naming;
 mod network;
+mod notes;
 mod open;
 mod operations;
 mod outcome;
@@ -50,29 +57,37 @@ mod state;
 mod step;
 mod types;
 mod user;
+mod verify;
 mod why;
 
 pub use crate::disk::Durability;
 pub use crate::history::{HeadMove, HeadTo, Operation, Purpose, RefMove, Undone};
 pub use crate::object::{
-    CommitId, Config, Difference, Entry, Feature, Hunk, InvalidPlatform, Kind, Meta, Moved, Network, Node,
-    OperationId, Platform, RunKey, StateId, Timestamp, TreeId, TreePath,
+    CommitId, Config, Entry, Feature, Hunk, InvalidPlatform, Kind, Meta, Moved, Network, Node, OperationId,
+    PathChange, Platform, RunKey, StateId, Timestamp, TreeId, TreePath,
 };
 pub use crate::oci::registry::{Credentials, Listener, RegistryOptions, Transfer};
 pub use crate::oci::{Compression, InvalidCompression, Layering, Limits};
 pub use crate::sandbox::{IdentityChoice, TerminalSize};
 pub use crate::store::BlobReader;
+pub use ancestry::{Ancestry, Child};
+pub use bisect::{BisectPart, BisectQuery, BisectStep, Bisected, Tested};
 pub use blame::{Blame, Blamed, BlamedEntry, BlamedLine};
+pub use cancel::Cancel;
 pub use command::{Command, DEFAULT_MAX_OUTPUT_BYTES, Reuse, Stdin};
 pub use compare::{CompareOptions, Contents};
+pub use describe::{DescribeQuery, Described};
 pub use error::{Error, ErrorKind, Result};
+pub use explore::{ExploreOptions, Explored, Fate, FateSink, Race};
 pub use export::{ExportOptions, ExportTarget, Exported};
 pub use face::{Branch, Engine, Live, Prepared, Process, Running, State};
 pub use grep::{GrepFile, GrepLine, GrepOptions, GrepVisit, MAX_GREP_LINE_BYTES, MAX_GREP_SHOWN_BYTES};
 pub use limits::{Limit, LimitKind, Mechanism};
+pub use listing::{RefListed, RefQuery, RefSort};
 pub use live::Killer;
 pub use merge::{Merge, MergeHow, MergeOptions};
 pub use mounts::{DEFAULT_TMPFS_BYTES, MAX_SECRET_BYTES, Mount, SecretSource, Sharing};
+pub use notes::Note;
 pub use open::SandboxOptions;
 pub use outcome::{ChangeCounts, Exited, Finished, Outcome, Resources};
 pub use pull::{PullOptions, Pulled, PulledHow};
@@ -82,4 +97,5 @@ pub use types::{
     ImportOptions, ImportSource, Imported, Listed, LiveInput, LogQuery, Ref, ReflogLine, Sink, Step, Stream,
     Target, Terminal, Verdict, Written,
 };
+pub use verify::{Difference, How, Verified, VerifiedSink, VerifyOptions};
 pub use why::{KeyDifference, KeyPart, ValueChange, Why, WhyAnswer, WhyRule, WhyRun};

@@ -7,8 +7,8 @@ use super::error::{Error, Result};
 use super::state::State;
 use super::types::{Head, Ref, ReflogLine};
 use crate::history::{
-    self, BranchName, EditError, Expected, HeadTo, NameError, RefEdit, RefKind, RefName, ReflogEntry,
-    TagName, Who,
+    self, BranchName, EditError, Expected, HeadEdit, HeadTo, NameError, RefEdit, RefKind, RefName,
+    ReflogEntry, TagName, Who,
 };
 use crate::object::CommitId;
 
@@ -179,7 +179,7 @@ impl Core {
         };
         let (edit, _) = self.edit_to(branch.clone().into(), Expected::Absent, at)?;
         let message = format!("branch: created {name} and switched to it");
-        self.history()?.edit_with_head(&[edit], &HeadTo::Branch(branch), &message, &who())?;
+        self.history()?.edit_with_head(&[edit], &HeadTo::Branch(branch).into(), &message, &who())?;
         self.head()
     }
 
@@ -201,9 +201,10 @@ impl Core {
             history::Head::Branch { name, commit } => {
                 self.move_ref(name.into(), commit.map_or(Expected::Absent, Expected::Is), to, &message)?;
             }
-            _ => {
-                let commit = self.name(to)?;
-                history.edit_with_head(&[], &HeadTo::Detached(commit), &message, &who())?;
+            history::Head::Detached(at) => {
+                let edit =
+                    HeadEdit { to: HeadTo::Detached(self.name(to)?), expected: Some(HeadTo::Detached(at)) };
+                history.edit_with_head(&[], &edit, &message, &who())?;
             }
         }
         self.head()

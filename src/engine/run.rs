@@ -1,11 +1,13 @@
 //! Running commands on states, and using again what is remembered.
 
+use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::command::{Command, Reuse, Stdin};
 use super::core::Core;
 use super::error::{Error, Result};
+use super::execute::Execution;
 use super::live::Running;
 use super::open::{Live, SandboxOptions};
 use super::outcome::{ChangeCounts, Outcome, Resources};
@@ -15,6 +17,14 @@ use super::state::{Origin, State};
 use super::types::{LiveInput, Sink};
 use crate::index::{OutputRecord, RunRecord};
 use crate::object::TreeId;
+
+/// A command that was asked for.
+pub(super) enum Begun {
+    /// It is not run: this is what is remembered of it.
+    Remembered(Box<Outcome>),
+    /// It runs; with the writing end of its input when that is piped.
+    Running(Box<Execution>, Option<File>),
+}
 
 impl State {
     /// Runs a command on this state, or uses what is remembered of that.
@@ -65,26 +75,41 @@ impl Core {
         self: &Arc<Self>,
         parent: &State,
         command: &Command,
-        mut resolved: Resolved,
+        resolved: Resolved,
         sink: Option<Sink>,
         live: Option<&mut dyn FnMut(LiveInput)>,
     ) -> Result<Outcome> {
-        if let Some(outcome) = self.remembered(parent, command, &resolved)? {
-            return Ok(outcome);
-        }
-        if resolved.spec.root_mode != self.learn_root_mode()? {
-            // Subordinate ids came or went since a worker last ran: the key is another one.
-            resolved = self.resolve_command(parent, command)?;
-            if let Some(outcome) = self.remembered(parent, command, &resolved)? {
-                return Ok(outcome);
-            }
-        }
-        let (execution, stdin) = self.begin(parent, command, resolved, sink)?;
+        let (execution, stdin) = match self.begin_unless_remembered(parent, command, resolved, sink)? {
+            Begun::Remembered(outcome) => return Ok(*outcome),
+            Begun::Running(execution, stdin) => (execution, stdin),
+        };
         if let Some(live) = live {
             let killer = super::live::Killer::new(execution.child().killer());
             live(LiveInput { stdin, terminal: execution.child().terminal().cloned(), killer });
         }
         execution.finish()
+    }
+
+    /// Starts a command, unless what is remembered of it is used.
+    pub(super) fn begin_unless_remembered(
+        self: &Arc<Self>,
+        parent: &State,
+        command: &Command,
+        mut resolved: Resolved,
+        sink: Option<Sink>,
+    ) -> Result<Begun> {
+        if let Some(outcome) = self.remembered(parent, command, &resolved)? {
+            return Ok(Begun::Remembered(Box::new(outcome)));
+        }
+        if resolved.spec.root_mode != self.learn_root_mode()? {
+            // Subordinate ids came or went since a worker last ran: the key is another one.
+            resolved = self.resolve_command(parent, command)?;
+            if let Some(outcome) = self.remembered(parent, command, &resolved)? {
+                return Ok(Begun::Remembered(Box::new(outcome)));
+            }
+        }
+        let (execution, stdin) = self.begin(parent, command, resolved, sink)?;
+        Ok(Begun::Running(Box::new(execution), stdin))
     }
 
     /// What is remembered of a command on that parent, as far as its reuse policy allows.

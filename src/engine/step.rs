@@ -5,10 +5,11 @@ use std::sync::Arc;
 use super::command::Command;
 use super::core::Core;
 use super::error::{Error, Result};
+use super::outcome::Outcome;
 use super::refs::who;
 use super::state::State;
 use super::types::{LiveInput, Sink, Step, Target};
-use crate::history::{BranchName, Expected, Head, HeadTo, RefEdit, RefName, TagName};
+use crate::history::{BranchName, Expected, Head, HeadEdit, HeadTo, RefEdit, RefName, TagName};
 use crate::object::CommitId;
 
 /// The branch that a step moves and what it must be at before.
@@ -19,6 +20,19 @@ struct Moves {
     at: Option<CommitId>,
 }
 
+/// Where a step begins and what it is to move.
+pub(super) struct Start {
+    parent: State,
+    moves: Option<Moves>,
+    tag: Option<TagName>,
+}
+
+impl Start {
+    pub(super) fn parent(&self) -> &State {
+        &self.parent
+    }
+}
+
 impl Core {
     pub(super) fn step(
         self: &Arc<Self>,
@@ -27,44 +41,71 @@ impl Core {
         sink: Option<Sink>,
         live: Option<&mut dyn FnMut(LiveInput)>,
     ) -> Result<Step> {
-        if command.disposable && (target.branch.is_some() || target.tag.is_some()) {
-            return Err(Error::invalid("a disposable run leaves nothing that a branch or tag could name"));
+        if command.disposable {
+            self.refuse_names_of_nothing(target)?;
         }
         self.prestart_if_certain(command);
+        let start = self.depart(target)?;
+        let outcome = self.run(&start.parent, command, sink, live)?;
+        let (commit, branch) = self.arrive(target, &start, &outcome, &command.program.text())?;
+        Ok(Step { outcome, commit, branch })
+    }
+
+    /// Refuses a target with names when there will be nothing to name.
+    pub(super) fn refuse_names_of_nothing(&self, target: &Target) -> Result<()> {
+        if target.branch.is_some() || target.tag.is_some() {
+            return Err(Error::invalid("a disposable run leaves nothing that a branch or tag could name"));
+        }
+        Ok(())
+    }
+
+    /// Finds where a step begins and what it will move.
+    pub(super) fn depart(self: &Arc<Self>, target: &Target) -> Result<Start> {
         let tag = target.tag.as_deref().map(TagName::new).transpose()?;
         let (parent, moves) = self.start_of(target)?;
-        let outcome = self.run(&parent, command, sink, live)?;
-        let Some(state) = outcome.state.clone() else {
-            return Ok(Step { outcome, commit: None, branch: None });
-        };
+        Ok(Start { parent, moves, tag })
+    }
+
+    /// Moves what a step moves to what came of it; gives the result's commit and the branch that is there, if any.
+    pub(super) fn arrive(
+        self: &Arc<Self>,
+        target: &Target,
+        start: &Start,
+        outcome: &Outcome,
+        command: &str,
+    ) -> Result<(Option<CommitId>, Option<String>)> {
+        let Some(state) = &outcome.state else { return Ok((None, None)) };
         let advance = outcome.success() || target.keep_failed;
-        let message = format!("run: {}", command.program.text().lines().next().unwrap_or_default());
-        let mut step = Step { outcome, commit: state.commit(), branch: None };
+        let message = format!("run: {}", command.lines().next().unwrap_or_default());
+        let (mut commit, mut branch) = (state.commit(), None);
         // What moves, moves as one operation.
         let mut edits = Vec::new();
         let mut head = None;
-        if let (Some(moves), true) = (moves, advance) {
-            let (commit, edit) = self.advance(&moves, &parent, &state, target.force)?;
+        if let (Some(moves), true) = (&start.moves, advance) {
+            let (moved, edit) = self.advance(moves, &start.parent, state, target.force)?;
             edits.extend(edit);
-            step.commit = Some(commit);
-            step.branch = Some(moves.branch.as_str().to_owned());
-        } else if target.from.is_none() && target.branch.is_none() && advance && step.outcome.changed {
+            commit = Some(moved);
+            branch = Some(moves.branch.as_str().to_owned());
+        } else if target.from.is_none() && target.branch.is_none() && advance && outcome.changed {
             // As with Git, a detached HEAD moves along.
-            let commit = self.name(&state)?;
-            head = Some(HeadTo::Detached(commit));
-            step.commit = Some(commit);
+            let moved = self.name(state)?;
+            head = Some(HeadEdit {
+                to: HeadTo::Detached(moved),
+                expected: start.parent.commit().map(HeadTo::Detached),
+            });
+            commit = Some(moved);
         }
-        if let Some(tag) = tag {
+        if let Some(tag) = &start.tag {
             let expected = if target.force { Expected::Any } else { Expected::Absent };
-            edits.push(self.edit_to(tag.into(), expected, &state)?.0);
-            step.commit = state.commit();
+            edits.push(self.edit_to(tag.clone().into(), expected, state)?.0);
+            commit = state.commit();
         }
         match head {
             Some(head) => self.history()?.edit_with_head(&edits, &head, &message, &who())?,
             None if edits.is_empty() => {}
             None => self.history()?.edit(&edits, &message, &who())?,
         }
-        Ok(step)
+        Ok((commit, branch))
     }
 
     fn start_of(self: &Arc<Self>, target: &Target) -> Result<(State, Option<Moves>)> {

@@ -250,6 +250,8 @@ pub struct CommitInfo {
     pub changes: ChangeCounts,
     /// The refs that are at it: `HEAD`, branches, `tag: NAME`, image names.
     pub refs: Vec<String>,
+    /// The note on it, without the newline at its end.
+    pub note: Option<String>,
 }
 
 /// Everything known of a commit.

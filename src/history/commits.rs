@@ -78,7 +78,12 @@ impl History {
         self.write_object(git, Kind::Commit, encode(commit, &tree).as_bytes())
     }
 
-    fn write_object(&self, git: &Local, kind: Kind, bytes: &[u8]) -> Result<CommitId, HistoryError> {
+    pub(super) fn write_object(
+        &self,
+        git: &Local,
+        kind: Kind,
+        bytes: &[u8],
+    ) -> Result<CommitId, HistoryError> {
         let written = git.write(kind, bytes).map_err(|source| self.git_error("writing a commit", source))?;
         if self.durability() == Durability::Commit {
             self.must_sync(written.unsynced);
@@ -110,7 +115,7 @@ impl History {
 }
 
 /// A commit object's bytes.
-fn encode(commit: &NewCommit, tree: &CommitId) -> String {
+pub(super) fn encode(commit: &NewCommit, tree: &CommitId) -> String {
     let mut text = format!("tree {tree}\n");
     for parent in &commit.parents {
         text.push_str(&format!("parent {parent}\n"));

@@ -32,6 +32,22 @@ pub struct RefEdit {
     pub new: Option<CommitId>,
 }
 
+/// Where HEAD is to go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeadEdit {
+    /// Where to.
+    pub to: HeadTo,
+    /// Where it must point before; `None` for wherever it does.
+    pub expected: Option<HeadTo>,
+}
+
+impl From<HeadTo> for HeadEdit {
+    /// From wherever it is.
+    fn from(to: HeadTo) -> Self {
+        Self { to, expected: None }
+    }
+}
+
 /// Why refs were not moved. None of them was.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -65,7 +81,7 @@ pub enum EditError {
     #[error("there is no {0}")]
     NoSuchRef(RefName),
     /// HEAD is not what was expected: somebody else moved it.
-    #[error("HEAD is no longer where this operation had put it: `treebox status` says where it is")]
+    #[error("HEAD was moved meanwhile: `treebox status` says where it is")]
     HeadMoved,
     /// No operation is on record that has not been taken back.
     #[error("there is nothing to take back")]
@@ -87,7 +103,7 @@ pub(super) struct Change<'c> {
     /// The refs.
     pub(super) edits: &'c [RefEdit],
     /// Where HEAD goes.
-    pub(super) head: Option<&'c HeadTo>,
+    pub(super) head: Option<&'c HeadEdit>,
     /// What does it.
     pub(super) message: &'c str,
     /// Who does it.
@@ -162,11 +178,11 @@ impl History {
         self.change(&Change { edits, ..Change::new(message, who) })
     }
 
-    /// Moves refs and checks out a branch, which need not exist yet, or a commit by itself; all as one operation.
+    /// Moves refs, and HEAD to a branch, which need not exist yet, or to a commit by itself; all as one operation.
     pub fn edit_with_head(
         &self,
         edits: &[RefEdit],
-        head: &HeadTo,
+        head: &HeadEdit,
         message: &str,
         who: &Who,
     ) -> Result<(), EditError> {

@@ -40,6 +40,14 @@ pub enum HistoryError {
         /// The most that is allowed.
         max: usize,
     },
+    /// A note that is too long to be read whole.
+    #[error("a note has {len} bytes, {max} at most: keep long texts in a file and its name in the note")]
+    NoteTooLong {
+        /// Its length.
+        len: usize,
+        /// The most that is allowed.
+        max: usize,
+    },
     /// A commit message with a NUL byte, which Git refuses.
     #[error("a commit message cannot contain a NUL byte")]
     NulInMessage,

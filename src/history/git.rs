@@ -106,6 +106,14 @@ pub(super) struct CommitObject {
     pub(super) time_seconds: i64,
 }
 
+/// One entry of a Git tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct TreeEntry {
+    pub(super) mode: u16,
+    pub(super) name: Vec<u8>,
+    pub(super) id: CommitId,
+}
+
 /// What a revision means.
 pub(super) enum Revision {
     Include(CommitId),
@@ -280,6 +288,26 @@ impl Local {
         }
         let mut blob = self.0.find_blob(entry.oid()).map_err(wrong)?;
         Ok(Some(std::mem::take(&mut blob.data)))
+    }
+
+    /// The entries of a Git tree, in Git's order: mode, name, id.
+    pub(super) fn entries(&self, tree: &CommitId) -> Result<Vec<TreeEntry>, GitError> {
+        let tree = self.0.find_tree(theirs(tree)).map_err(wrong)?;
+        let entries = tree.iter().map(|entry| {
+            let entry = entry.map_err(wrong)?;
+            Ok(TreeEntry {
+                mode: entry.mode().value(),
+                name: entry.filename().to_vec(),
+                id: ours(entry.oid()),
+            })
+        });
+        entries.collect()
+    }
+
+    /// The bytes of a blob.
+    pub(super) fn blob(&self, id: &CommitId) -> Result<Vec<u8>, GitError> {
+        let mut blob = self.0.find_blob(theirs(id)).map_err(wrong)?;
+        Ok(std::mem::take(&mut blob.data))
     }
 
     pub(super) fn merge_bases(&self, a: &CommitId, b: &CommitId) -> Result<Vec<CommitId>, GitError> {

@@ -1,6 +1,6 @@
 //! What is checked out.
 
-use super::edit::HeadStep;
+use super::edit::{HeadEdit, HeadStep};
 use super::git::{HeadTarget, Local, Step};
 use super::operations::HeadTo;
 use super::sync::Replacement;
@@ -75,26 +75,31 @@ impl History {
 
     /// Checks out a branch, which need not exist yet.
     pub fn attach_head(&self, branch: &BranchName, who: &Who) -> Result<(), EditError> {
-        self.edit_with_head(&[], &HeadTo::Branch(branch.clone()), "", who)
+        self.edit_with_head(&[], &HeadTo::Branch(branch.clone()).into(), "", who)
     }
 
     /// Checks out a commit by itself.
     pub fn detach_head(&self, commit: &CommitId, who: &Who) -> Result<(), EditError> {
-        self.edit_with_head(&[], &HeadTo::Detached(*commit), "", who)
+        self.edit_with_head(&[], &HeadTo::Detached(*commit).into(), "", who)
     }
 
     /// What moving HEAD comes to, after these refs have moved; `None` when it is there already.
     pub(super) fn check_head(
         &self,
         git: &Local,
-        to: &HeadTo,
+        edit: &HeadEdit,
         steps: &[Step],
-    ) -> Result<Option<HeadStep>, HistoryError> {
+    ) -> Result<Option<HeadStep>, EditError> {
         // A HEAD that cannot be read is no reason not to repair it.
         let from = self.head().ok();
+        let old = from.as_ref().map(Head::to);
+        if edit.expected.is_some() && edit.expected != old {
+            return Err(EditError::HeadMoved);
+        }
+        let to = &edit.to;
         let new_commit = match to {
             HeadTo::Detached(commit) if !git.has_commit(commit) => {
-                return Err(HistoryError::MissingCommit(*commit));
+                return Err(HistoryError::MissingCommit(*commit).into());
             }
             HeadTo::Detached(commit) => Some(*commit),
             HeadTo::Branch(name) => {
@@ -107,7 +112,6 @@ impl History {
             }
         };
         let old_commit = from.as_ref().and_then(Head::commit);
-        let old = from.as_ref().map(Head::to);
         // Git writes a line even when a branch is checked out that already is; here nothing changed.
         let moves = old.as_ref() != Some(to);
         Ok(moves.then(|| HeadStep { old, new: to.clone(), old_commit, new_commit }))

@@ -154,7 +154,7 @@ impl History {
         if let Some((old, new)) = &note.head {
             let now = self.head().ok().map(|head| head.to());
             moved |= now.as_ref() == Some(new);
-            head = (now == *old).then_some(new);
+            head = (now == *old).then(|| new.clone().into());
         }
         if !moved {
             // It is as if nothing had begun: neither its record stays nor the log of a name that was to be made.
@@ -170,7 +170,7 @@ impl History {
         let recovers = note.log_len.is_some();
         self.change_locked(
             lock,
-            &Change { edits: &left, head, recovers, ..Change::new(&note.message, &note.who) },
+            &Change { edits: &left, head: head.as_ref(), recovers, ..Change::new(&note.message, &note.who) },
         )
     }
 }

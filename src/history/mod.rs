@@ -8,7 +8,7 @@
 //! user's Git configuration or environment, and never moves a ref to a commit that does not exist.
 //!
 //! # Invariants
-//! - A ref is a branch, a tag or an image; an image's name is escaped into a ref name and reads back as it was.
+//! - A ref is a branch, a tag, an image or the one of the notes; an image's name is escaped into a ref name and reads back as it was.
 //! - An edit of refs is checked against the expected old values of all its refs before any of them moves.
 //! - Every move leaves a line in the ref's log, and in HEAD's when the branch is checked out.
 //!
@@ -34,6 +34,7 @@ mod head;
 mod journal;
 mod layout;
 mod names;
+mod notes;
 mod operations;
 mod pack;
 mod reflog;
@@ -48,10 +49,11 @@ mod walk;
 
 pub use crate::disk::Durability;
 pub use commits::{CommitRecord, MAX_RECORD_BYTES, NewCommit, RECORD_NAME};
-pub use edit::{EditError, Expected, RefEdit};
+pub use edit::{EditError, Expected, HeadEdit, RefEdit};
 pub use error::{GitError, HistoryError};
 pub use head::Head;
 pub use names::{BranchName, ImageName, NameError, RefKind, RefName, TagName};
+pub use notes::{MAX_NOTE_BYTES, Notes};
 pub use operations::{HeadMove, HeadTo, Operation, Purpose, RefMove};
 pub use pack::Packed;
 pub use reflog::ReflogEntry;

@@ -26,11 +26,13 @@ pub enum RefKind {
     Tag,
     /// Something imported.
     Image,
+    /// The notes on commits, of which there is one ref.
+    Notes,
 }
 
 impl RefKind {
     /// Every kind.
-    pub const ALL: [Self; 3] = [Self::Branch, Self::Tag, Self::Image];
+    pub const ALL: [Self; 4] = [Self::Branch, Self::Tag, Self::Image, Self::Notes];
 
     /// Where Git keeps refs of that kind, with a slash at the end.
     pub const fn prefix(self) -> &'static str {
@@ -38,6 +40,7 @@ impl RefKind {
             Self::Branch => "refs/heads/",
             Self::Tag => "refs/tags/",
             Self::Image => "refs/images/",
+            Self::Notes => "refs/notes/",
         }
     }
 
@@ -47,6 +50,7 @@ impl RefKind {
             Self::Branch => "branch",
             Self::Tag => "tag",
             Self::Image => "image",
+            Self::Notes => "notes",
         }
     }
 }
@@ -237,7 +241,12 @@ pub enum RefName {
     Tag(TagName),
     /// An image.
     Image(ImageName),
+    /// The notes on commits, where stock git looks for them: `refs/notes/commits`.
+    Notes,
 }
+
+/// The one name of [`RefKind::Notes`].
+const NOTES: &str = "commits";
 
 impl RefName {
     /// What kind it is.
@@ -246,6 +255,7 @@ impl RefName {
             Self::Branch(_) => RefKind::Branch,
             Self::Tag(_) => RefKind::Tag,
             Self::Image(_) => RefKind::Image,
+            Self::Notes => RefKind::Notes,
         }
     }
 
@@ -255,6 +265,7 @@ impl RefName {
             Self::Branch(name) => name.as_str(),
             Self::Tag(name) => name.as_str(),
             Self::Image(name) => name.as_str(),
+            Self::Notes => NOTES,
         }
     }
 
@@ -273,6 +284,8 @@ impl RefName {
             BranchName::new(name).ok().map(Self::Branch)
         } else if let Some(name) = full.strip_prefix(RefKind::Tag.prefix()) {
             TagName::new(name).ok().map(Self::Tag)
+        } else if let Some(name) = full.strip_prefix(RefKind::Notes.prefix()) {
+            (name == NOTES).then_some(Self::Notes)
         } else {
             let name = full.strip_prefix(RefKind::Image.prefix())?;
             ImageName::from_escaped(name).map(Self::Image)

@@ -1,7 +1,7 @@
 //! Where a ref has been.
 
 use std::fs::{OpenOptions, create_dir_all};
-use std::io::{ErrorKind, Write as _};
+use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 
@@ -21,6 +21,9 @@ pub struct ReflogEntry {
     pub message: String,
 }
 
+/// The last line of nearly every log is within this many bytes of its end.
+const TAIL_BYTES: u64 = 4096;
+
 const NOTHING: CommitId = CommitId::from_bytes([0; 20]);
 
 impl History {
@@ -32,6 +35,31 @@ impl History {
     /// The moves of HEAD, newest first.
     pub fn head_reflog(&self) -> Result<Vec<ReflogEntry>, HistoryError> {
         self.read_log("HEAD")
+    }
+
+    /// When a ref last moved, in seconds since 1970: the end of its log tells. `None` when it has none.
+    pub fn last_moved(&self, name: &RefName) -> Result<Option<i64>, HistoryError> {
+        let path = self.log_path(&name.full());
+        let failed = |source| HistoryError::io("reading", &path, source);
+        let mut file = match std::fs::File::open(&path) {
+            Ok(file) => file,
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound) => return Ok(None),
+            Err(source) => return Err(failed(source)),
+        };
+        let len = file.metadata().map_err(failed)?.len();
+        file.seek(SeekFrom::Start(len.saturating_sub(TAIL_BYTES))).map_err(failed)?;
+        let mut tail = Vec::new();
+        match file.read_to_end(&mut tail) {
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::IsADirectory => return Ok(None),
+            Err(source) => return Err(failed(source)),
+        }
+        let last = tail.split(|byte| *byte == b'\n').rev().find_map(parse);
+        if last.is_none() && len > TAIL_BYTES {
+            // A line longer than what was read.
+            return Ok(self.read_log(&name.full())?.first().map(|entry| entry.time_seconds));
+        }
+        Ok(last.map(|entry| entry.time_seconds))
     }
 
     fn read_log(&self, full: &str) -> Result<Vec<ReflogEntry>, HistoryError> {

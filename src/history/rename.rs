@@ -23,7 +23,7 @@ impl History {
             RefEdit { name: old.clone(), expected: Expected::Is(commit), new: None },
         ];
         let message = format!("Branch: renamed {} to {}", old.full(), new.full());
-        let head = HeadTo::Branch(to.clone());
+        let head = HeadTo::Branch(to.clone()).into();
         let head = matches!(self.head()?, Head::Branch { name, .. } if name == *from).then_some(&head);
         let renames = Some((&old, &new));
         self.change_locked(&lock, &Change { edits: &edits, head, renames, ..Change::new(&message, who) })

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::edit::Change;
+use super::edit::{Change, HeadEdit};
 use super::operations::{HeadMove, HeadTo, Operation, Purpose};
 use super::{EditError, Expected, History, HistoryError, RefEdit, RefName, Who};
 use crate::object::{CommitId, OperationId};
@@ -80,14 +80,13 @@ impl History {
         }
         let mut head = None;
         if let Some((before, after)) = &net.head {
-            let now = self.head()?.to();
-            if after.as_ref().is_some_and(|after| *after != now) {
-                return Err(EditError::HeadMoved);
-            }
-            head = before.as_ref().filter(|before| **before != now);
+            head = before.clone().map(|to| HeadEdit { to, expected: after.clone() });
         }
         let newest = self.newest_operation()?.map(|operation| operation.id);
-        self.change_locked(lock, &Change { edits: &edits, head, purpose, ..Change::new(message, who) })?;
+        self.change_locked(
+            lock,
+            &Change { edits: &edits, head: head.as_ref(), purpose, ..Change::new(message, who) },
+        )?;
         let operation = self.newest_operation()?.filter(|operation| Some(operation.id) != newest);
         Ok(Undone { operation, taken_back })
     }

@@ -96,6 +96,19 @@ impl Index {
         })
     }
 
+    /// The known commits of which that one is a parent, oldest first. Looks at every commit that is known.
+    pub fn children_of(&self, id: &CommitId) -> Result<Vec<CommitFact>, IndexError> {
+        let found = self.read("looking up children of a commit", |db| {
+            db.prepare_cached(
+                "SELECT id, state, parents, run FROM history WHERE instr(parents, ?1) > 0 ORDER BY number",
+            )?
+            .query_map([id.as_bytes()], fact)?
+            .collect::<Result<Vec<_>, _>>()
+        })?;
+        // Bytes of two ids side by side may look like a third.
+        Ok(found.into_iter().filter(|fact| fact.parents.contains(id)).collect())
+    }
+
     /// The state that a commit holds.
     pub fn commit_state(&self, id: &CommitId) -> Result<Option<StateId>, IndexError> {
         Ok(self.commit(id)?.map(|fact| fact.state))

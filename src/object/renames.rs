@@ -12,7 +12,7 @@ use super::tree::Node;
 
 /// A path that differs, or that was moved.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Difference {
+pub struct PathChange {
     /// What differs; of what was moved the old entry is the one that was at the other path.
     pub change: Change,
     /// Where it was before, when it was moved.
@@ -38,7 +38,7 @@ struct Gone {
 /// Joins what is gone from one path and came at another. The changes are those of [`super::diff()`], in its order; so is what comes out.
 ///
 /// Where several paths fit, the first one with the same last name is taken, else the first.
-pub fn find_renames(changes: Vec<Change>, moved: Moved) -> Vec<Difference> {
+pub fn find_renames(changes: Vec<Change>, moved: Moved) -> Vec<PathChange> {
     let mut gone = Gone::among(&changes);
     let mut from: BTreeMap<usize, usize> = BTreeMap::new();
     let mut settled: HashSet<usize> = HashSet::new();
@@ -121,7 +121,7 @@ fn below(changes: &[Change], at: usize) -> usize {
     changes[at..].iter().take_while(|change| change.path.starts_with(path)).count()
 }
 
-fn joined(changes: Vec<Change>, from: &BTreeMap<usize, usize>, settled: &HashSet<usize>) -> Vec<Difference> {
+fn joined(changes: Vec<Change>, from: &BTreeMap<usize, usize>, settled: &HashSet<usize>) -> Vec<PathChange> {
     let taken: HashSet<usize> = from.values().copied().collect();
     let sources: HashMap<usize, (TreePath, Option<_>)> =
         from.values().map(|at| (*at, (changes[*at].path.clone(), changes[*at].old.clone()))).collect();
@@ -130,9 +130,9 @@ fn joined(changes: Vec<Change>, from: &BTreeMap<usize, usize>, settled: &HashSet
         let source = from.get(&at).and_then(|old| sources.get(old));
         if let Some((path, old)) = source {
             change.old.clone_from(old);
-            all.push(Difference { change, renamed_from: Some(path.clone()) });
+            all.push(PathChange { change, renamed_from: Some(path.clone()) });
         } else if !taken.contains(&at) && !settled.contains(&at) {
-            all.push(Difference { change, renamed_from: None });
+            all.push(PathChange { change, renamed_from: None });
         }
     }
     all
@@ -186,7 +186,7 @@ mod tests {
             Ok(())
         })
         .unwrap();
-        let shown = |one: &Difference| match &one.renamed_from {
+        let shown = |one: &PathChange| match &one.renamed_from {
             Some(from) => format!("{from} => {}", one.change.path),
             None => format!("{} {}", one.change.kind().letter(), one.change.path),
         };

@@ -1,9 +1,11 @@
 //! The command line, as a person or a script sees it.
 
 mod bad_input;
+mod bisect;
 mod blaming;
 mod copying;
 mod differing;
+mod exploring;
 mod export;
 mod grepping;
 mod history;
@@ -11,6 +13,7 @@ mod limits;
 mod memory;
 mod merge;
 mod mounts;
+mod naming;
 mod network;
 mod operations;
 mod paging;
@@ -21,7 +24,9 @@ mod restricted;
 mod run;
 mod run_options;
 mod secrets;
+mod snapshots;
 mod streaming;
 mod surface;
 mod terminal;
+mod verify;
 mod why;

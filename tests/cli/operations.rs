@@ -2,11 +2,6 @@
 
 use crate::support::{TestEnv, masked};
 
-/// Masked, and without the comma that keeps an id from being a word.
-fn by_word(text: &str) -> String {
-    masked(&text.replace(',', " ,"))
-}
-
 #[test]
 fn every_kind_of_change_is_one_operation_and_undo_takes_it_back() {
     let env = TestEnv::on_main();
@@ -19,16 +14,16 @@ fn every_kind_of_change_is_one_operation_and_undo_takes_it_back() {
     env.ok(&["branch", "-q", "-d", "feature"]);
     env.ok(&["reset", "-q", "main~1"]);
     env.ok(&["images", "rm", "-q", "host"]);
-    insta::assert_snapshot!(by_word(&env.ok(&["op", "log"])), @"
+    insta::assert_snapshot!(masked(&env.ok(&["op", "log"])), @"
     [ID] [DATE] image: deleted host:latest (image host:latest deleted)
     [ID] [DATE] reset: moving to [ID] (main [ID])
     [ID] [DATE] branch: deleted feature (feature deleted)
     [ID] [DATE] checkout: moving from feature to main (HEAD main)
     [ID] [DATE] tag: deleted built (tag built deleted)
-    [ID] [DATE] Branch: renamed refs/heads/side to refs/heads/feature (feature [ID] , side deleted , HEAD feature)
+    [ID] [DATE] Branch: renamed refs/heads/side to refs/heads/feature (feature [ID], side deleted, HEAD feature)
     [ID] [DATE] run: echo 2 > /two (side [ID])
-    [ID] [DATE] branch: created side and switched to it (side [ID] , HEAD side)
-    [ID] [DATE] run: echo 1 > /one (main [ID] , tag built [ID])
+    [ID] [DATE] branch: created side and switched to it (side [ID], HEAD side)
+    [ID] [DATE] run: echo 1 > /one (main [ID], tag built [ID])
     [ID] [DATE] branch: created main and switched to it (main [ID])
     [ID] [DATE] import: host:latest (image host:latest [ID])
     ");
@@ -73,7 +68,7 @@ fn undo_tells_what_it_did_and_what_it_cannot_do() {
     insta::assert_snapshot!(masked(&env.run(&["undo", "--to", id]).stderr), @"treebox: everything is as it was then");
     insta::assert_snapshot!(env.fails(125, &["undo", "--to", "ffff"]), @"treebox: no operation ffff: `treebox op log` lists them");
     insta::assert_snapshot!(env.fails(125, &["op", "show", "main"]), @"treebox: no operation main: `treebox op log` lists them");
-    insta::assert_snapshot!(env.fails(2, &["op"]), @"");
+    assert_eq!(env.run(&["op"]).code, 2);
     // The work itself is not lost: the step is remembered, and comes at once.
     assert_eq!(env.json(&["run", "-c", "echo 1 > /one"])["reused"], true);
     assert_eq!(shown["refs"][0]["name"], "refs/heads/main");

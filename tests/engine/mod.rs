@@ -5,6 +5,7 @@ mod asynchronous;
 mod capture;
 mod copying;
 mod emulated;
+mod exploring;
 mod layers;
 mod live;
 mod open;

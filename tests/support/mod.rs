@@ -154,6 +154,21 @@ impl TestEnv {
         parsed.unwrap_or_else(|error| panic!("{args:?}: {error}: {} {}", ran.text(), ran.stderr))
     }
 
+    /// What calls say, as a person sees it: each command, its output, its comments, its exit code unless 0; masked.
+    pub fn transcript(&self, calls: &[&[&str]]) -> String {
+        let mut text = String::new();
+        for args in calls {
+            let ran = self.run(args);
+            text += &format!("$ treebox {}\n", args.join(" "));
+            text += &if args.contains(&"--json") { masked_json(&ran.text()) } else { masked(&ran.text()) };
+            text.extend(masked(&ran.stderr).lines().map(|line| format!("! {line}\n")));
+            if ran.code != 0 {
+                text += &format!("(exit {})\n", ran.code);
+            }
+        }
+        text.replace(self.dir.path().to_str().unwrap(), "[HOME]")
+    }
+
     /// Runs shell text somewhere and gives the JSON of it.
     pub fn shell(&self, from: &str, text: &str) -> Value {
         self.json(&["run", "--from", from, "-c", text])
@@ -186,17 +201,27 @@ pub fn names(dir: &Path) -> Vec<String> {
 /// A text with what differs from run to run taken out: ids, times, durations.
 pub fn masked(text: &str) -> String {
     let mask = |word: &str| {
+        let end = if word.ends_with(',') { "," } else { ":" };
+        let (word, colon) = word.strip_suffix(end).map_or((word, ""), |word| (word, end));
         let hex = word.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
-        if hex && matches!(word.len(), 12 | 32 | 40 | 64) {
-            "[ID]".to_owned()
+        let masked = if hex && matches!(word.len(), 12 | 32 | 40 | 64) {
+            "[ID]"
         } else if word.len() > 19 && word.as_bytes()[10] == b'T' && word.ends_with('Z') {
-            "[DATE]".to_owned()
+            "[DATE]"
         } else if word.ends_with('s') && word[..word.len() - 1].parse::<f64>().is_ok() {
-            "[TIME]".to_owned()
+            "[TIME]"
         } else {
-            word.to_owned()
-        }
+            word
+        };
+        format!("{masked}{colon}")
     };
+    if text.lines().any(|line| line.ends_with(" ago")) {
+        let cut = |line: &str| match line.rsplit_once("  ") {
+            Some((rest, ago)) if ago.ends_with(" ago") => format!("{rest}  [AGO]\n"),
+            _ => format!("{line}\n"),
+        };
+        return masked(&text.lines().map(cut).collect::<String>());
+    }
     let mut out = String::new();
     let mut word = String::new();
     for c in text.chars().chain(['\n']) {
@@ -209,5 +234,27 @@ pub fn masked(text: &str) -> String {
         }
     }
     out.pop();
+    out
+}
+
+/// JSON Lines with what differs from run to run taken out: ids, dates, and what was measured.
+pub fn masked_json(text: &str) -> String {
+    fn mask(key: &str, value: &mut Value) {
+        let measured = key.ends_with("_ms") || matches!(key, "max_rss_kib" | "read_bytes" | "written_bytes");
+        match value {
+            Value::Number(_) if measured => *value = "[MEASURED]".into(),
+            Value::String(text) if key == "date" && !text.is_empty() => *text = "[DATE]".into(),
+            Value::String(text) => *text = masked(text),
+            Value::Array(values) => values.iter_mut().for_each(|value| mask(key, value)),
+            Value::Object(fields) => fields.iter_mut().for_each(|(key, value)| mask(key, value)),
+            _ => {}
+        }
+    }
+    let mut out = String::new();
+    for line in text.lines() {
+        let mut value: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        mask("", &mut value);
+        out += &format!("{value}\n");
+    }
     out
 }

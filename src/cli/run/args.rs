@@ -13,9 +13,15 @@ use crate::cli::values::{self, CopyPair};
 /// Without --from it starts from HEAD, or from the tip of --branch, and that branch moves to the result. With --from alone no
 /// branch moves: the result is usable by its id. With both, the branch is made at the result.
 ///
+/// With --commands every command of a file runs on the same state, several at once, and no branch moves; --race stops at the first
+/// that succeeds, which moves the branch as a single run does. The exit code is then 0 if all succeeded, or one of a race, else 1.
+///
 /// Exits with the command's own code; 124 timed out, 125 treebox failed, 126 cannot be executed, 127 not found.
 #[derive(Debug, clap::Args)]
-#[command(override_usage = "treebox run [OPTIONS] -c TEXT\n       treebox run [OPTIONS] -- CMD [ARG…]")]
+#[command(
+    override_usage = "treebox run [OPTIONS] -c TEXT\n       treebox run [OPTIONS] -- CMD [ARG…]\n       \
+                    treebox run [OPTIONS] --commands FILE [--jobs N] [--race]"
+)]
 pub(in crate::cli) struct Args {
     /// Start from this revision [default: HEAD, or the tip of --branch]
     #[arg(long, value_name = "REV")]
@@ -47,6 +53,18 @@ pub(in crate::cli) struct Args {
     /// Move the branch even when the command fails
     #[arg(long)]
     pub(super) keep_failed: bool,
+    /// Run each command of this file, - for standard input, on the same state; one result a line
+    ///
+    /// One command a line: shell text, a JSON string of it, or a JSON array of a program and its arguments. Blank lines and those that
+    /// begin with # are skipped. With -v what each wrote follows its line.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["text", "argv", "interactive", "tty", "keep_failed"])]
+    pub(super) commands: Option<String>,
+    /// How many of --commands run at once [default: one for each processor]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(super) jobs: Option<u16>,
+    /// Stop with the first of --commands that succeeds; the others leave nothing
+    #[arg(long)]
+    pub(super) race: bool,
     #[command(flatten)]
     pub(super) shared: Shared,
     /// Text for /bin/sh -c

@@ -1,14 +1,17 @@
 //! `treebox run`: run a command on a state and move a branch to the result.
 //!
 //! `args.rs` and `mounts.rs` are what can be typed, `plan.rs` what it means, `stdin.rs`, `terminal.rs`, `signals.rs` and `passing.rs`
-//! connect the command with this process, `report.rs` tells what came of it and `limits.rs` how limits were kept.
+//! connect the command with this process, `report.rs` tells what came of it and `limits.rs` how limits were kept. `several.rs` runs the
+//! commands of a file, which `commands.rs` reads.
 
 mod args;
+mod commands;
 mod limits;
 mod mounts;
 mod passing;
 mod plan;
 mod report;
+mod several;
 mod signals;
 mod stdin;
 pub(super) mod terminal;
@@ -22,13 +25,16 @@ use super::Context;
 use super::exit::{Exit, Failure};
 pub(super) use args::{Args, Shared};
 use passing::Passing;
-pub(super) use plan::{in_terminal, shared, with_input};
+pub(super) use plan::{in_terminal, shared, typed, with_input};
 pub(super) use signals::Signals;
 use terminal::Raw;
 
 pub(super) fn perform(args: Args, context: &mut Context) -> Result<Exit, Failure> {
     // First of all, so that every thread of the engine leaves the signals alone.
     let signals = Signals::watch(args.tty);
+    if let Some(file) = args.commands.clone() {
+        return several::perform(args, &file, signals, context);
+    }
     let (target, command) = plan::resolve(args)?;
     let hear = context.out.noter();
     let engine = context.engine_with(|options| options.prestart(command.always_runs()).notices(hear))?;

@@ -1,5 +1,6 @@
 //! What was typed behind `treebox run`, and what it means.
 
+use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 
 use treebox::object::Network;
@@ -15,28 +16,49 @@ pub(super) fn resolve(args: Args) -> Result<(Target, Command), Failure> {
     if args.disposable && args.from.is_some() && args.branch.is_some() {
         return Err(Failure::Usage("--disposable leaves no state that --branch could be made at".to_owned()));
     }
+    // Not left to the parser, which asks for nothing that something else rules out.
+    if args.jobs.is_some() || args.race {
+        return Err(Failure::Usage(
+            "--jobs and --race are about several commands: give --commands FILE".to_owned(),
+        ));
+    }
     let command = command(&args)?;
     let Args { from, branch, tag, force, keep_failed, .. } = args;
     Ok((Target { from, branch, tag, force, keep_failed }, command))
 }
 
 fn command(args: &Args) -> Result<Command, Failure> {
-    let command = match (&args.text, args.argv.split_first()) {
-        (Some(text), _) => Command::shell(text),
-        (None, Some((program, rest))) => {
-            Command::new(program.clone().into_vec()).args(rest.iter().map(|arg| arg.clone().into_vec()))
+    let command = match (&args.text, args.argv.is_empty()) {
+        (None, true) => {
+            return Err(Failure::Usage("nothing to run: give -c TEXT, -- CMD or --commands FILE".to_owned()));
         }
-        (None, None) => return Err(Failure::Usage("nothing to run: give -c TEXT or -- CMD".to_owned())),
+        (text, _) => typed(text.as_deref(), &args.argv)?,
     };
+    let command = dressed(args, command)?;
+    let command = if args.tty { in_terminal(command)? } else { command };
+    if args.interactive { with_input(command, args.tty) } else { Ok(command) }
+}
+
+/// The command that was typed, as text or as words.
+pub(in crate::cli) fn typed(text: Option<&str>, argv: &[OsString]) -> Result<Command, Failure> {
+    match (text, argv.split_first()) {
+        (Some(text), _) => Ok(Command::shell(text)),
+        (None, Some((program, rest))) => {
+            Ok(Command::new(program.clone().into_vec()).args(rest.iter().map(|arg| arg.clone().into_vec())))
+        }
+        (None, None) => Err(Failure::Usage("nothing to run: give -c TEXT or -- CMD".to_owned())),
+    }
+}
+
+/// A command with everything that was typed but its text, its terminal and its input.
+pub(super) fn dressed(args: &Args, command: Command) -> Result<Command, Failure> {
     let reuse = match args.reuse {
         _ if args.fresh => Reuse::Never,
         ReuseChoice::Auto => Reuse::Auto,
         ReuseChoice::Always => Reuse::Always,
         ReuseChoice::Never => Reuse::Never,
     };
-    let command = shared(&args.shared, command)?.reuse(reuse).disposable(args.disposable);
-    let command = if args.tty { in_terminal(command)? } else { command };
-    if args.interactive { with_input(command, args.tty) } else { Ok(command) }
+    Ok(shared(&args.shared, command)?.reuse(reuse).disposable(args.disposable))
 }
 
 /// Gives a command a terminal that is like this process's own.

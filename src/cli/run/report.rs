@@ -9,7 +9,7 @@ use crate::cli::output::Output;
 use crate::cli::{records, text};
 
 #[derive(Serialize)]
-struct Record<'a> {
+pub(super) struct Record<'a> {
     state: Option<String>,
     commit: Option<String>,
     parent: String,
@@ -37,10 +37,14 @@ struct Record<'a> {
 }
 
 pub(super) fn json(step: &Step, out: &mut Output) -> Result<(), Failure> {
+    out.record(&record(step))
+}
+
+pub(super) fn record(step: &Step) -> Record<'_> {
     let outcome = &step.outcome;
     let (stdout, stdout_base64) = records::text_or_base64(&outcome.stdout);
     let (stderr, stderr_base64) = records::text_or_base64(&outcome.stderr);
-    out.record(&Record {
+    Record {
         state: outcome.state.as_ref().map(|state| state.id().to_string()),
         commit: step.commit.map(|id| id.to_string()),
         parent: outcome.parent.id().to_string(),
@@ -60,7 +64,7 @@ pub(super) fn json(step: &Step, out: &mut Output) -> Result<(), Failure> {
         resources: outcome.resources.into(),
         changes: outcome.changes.into(),
         limits: limits::record(outcome),
-    })
+    }
 }
 
 /// `main 1a2b3c4d5e6f (+1 ~0 -0) 0.02s`, with what else a person must know: that it failed, that the branch stayed.

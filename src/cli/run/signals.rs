@@ -10,7 +10,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nix::sys::signal::{SigSet, Signal};
-use treebox::{Killer, Terminal};
+use treebox::{Cancel, Killer, Terminal};
 
 use super::terminal;
 
@@ -26,6 +26,8 @@ struct Seen {
     count: u32,
     /// One that came before the command was there.
     waiting: Option<Signal>,
+    /// The first that asked for an end.
+    ending: Option<Signal>,
 }
 
 #[derive(Default)]
@@ -33,6 +35,8 @@ enum Command {
     #[default]
     NotYet,
     Running(Killer),
+    /// Several, which end together.
+    Several(Cancel),
     Ended,
 }
 
@@ -106,11 +110,13 @@ impl Signals {
     fn end(&self, signal: Signal) {
         let mut seen = self.seen();
         seen.count += 1;
+        seen.ending.get_or_insert(signal);
         let count = seen.count;
         // A command that ends at this moment is no failure.
         match &seen.command {
             Command::Running(killer) if count == 1 => drop(killer.signal(signal as i32)),
             Command::Running(killer) if count == 2 => drop(killer.kill()),
+            Command::Several(cancel) if count == 1 => cancel.cancel(),
             Command::NotYet if count == 1 => seen.waiting = Some(signal),
             // While the result is kept, one Ctrl-C is not enough to lose it.
             Command::Ended if count == 1 => {}
@@ -134,8 +140,22 @@ impl Signals {
         self.resize();
     }
 
+    /// Several commands are under way, or will be: the first signal that asks for an end ends all of them.
+    pub(in crate::cli) fn direct_to_all(&self, cancel: Cancel) {
+        let mut seen = self.seen();
+        if seen.waiting.take().is_some() {
+            cancel.cancel();
+        }
+        seen.command = Command::Several(cancel);
+    }
+
+    /// The number of the first signal that asked for an end.
+    pub(in crate::cli) fn ended_by(&self) -> Option<i32> {
+        self.seen().ending.map(|signal| signal as i32)
+    }
+
     /// The command has ended: nothing is left to signal.
-    pub(super) fn command_ended(&self) {
+    pub(in crate::cli) fn command_ended(&self) {
         let mut seen = self.seen();
         seen.command = Command::Ended;
         seen.terminal = None;

@@ -4,6 +4,7 @@ mod commits;
 mod crash;
 mod damage;
 mod names;
+mod notes;
 mod operations;
 mod pack;
 mod refs;

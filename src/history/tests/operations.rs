@@ -46,7 +46,7 @@ fn every_change_of_refs_is_one_record() {
     let image = RefName::from(ImageName::new("busybox").unwrap());
     let make = RefEdit { name: image.clone(), expected: Expected::Absent, new: Some(ids[0]) };
     history.edit(&[make, set("main", Expected::Absent, ids[0])], "import\nbusybox", &who(5)).unwrap();
-    let new = HeadTo::Branch(branch("side"));
+    let new = HeadTo::Branch(branch("side")).into();
     history.edit_with_head(&[set("side", Expected::Absent, ids[1])], &new, "", &who(6)).unwrap();
     history.edit(&[set("side", Expected::Is(ids[1]), ids[1])], "nothing", &who(7)).unwrap();
     history.attach_head(&branch("side"), &who(7)).unwrap();
@@ -97,7 +97,7 @@ fn undo_goes_back_one_by_one_and_back_again_by_name() {
     let history = &fixture.history;
     let ids = fixture.chain(3);
     let mut views = vec![view(history)];
-    let side = HeadTo::Branch(branch("side"));
+    let side = HeadTo::Branch(branch("side")).into();
     fixture.set(branch("main"), ids[0]);
     views.push(view(history));
     history.edit_with_head(&[set("side", Expected::Absent, ids[1])], &side, "", &who(2)).unwrap();
@@ -163,6 +163,8 @@ fn what_another_program_moved_is_not_taken_back_over_it() {
     history.detach_head(&ids[0], &who(3)).unwrap();
     fixture.git(&["symbolic-ref", "HEAD", "refs/heads/other"]);
     assert!(matches!(history.undo(&who(4)), Err(EditError::HeadMoved)));
+    let from = HeadEdit { to: HeadTo::Detached(ids[1]), expected: Some(HeadTo::Detached(ids[0])) };
+    assert!(matches!(history.edit_with_head(&[], &from, "", &who(5)), Err(EditError::HeadMoved)));
 }
 
 #[test]
@@ -244,7 +246,7 @@ fn deed(history: &History, ids: &[CommitId], (kind, name, commit): (u8, u8, usiz
         2 => history.rename_branch(&name, &other, &who(1)),
         3 => history.attach_head(&name, &who(1)),
         4 => history.detach_head(&ids[commit], &who(1)),
-        5 => history.edit_with_head(&[edit], &HeadTo::Branch(name), "both", &who(1)),
+        5 => history.edit_with_head(&[edit], &HeadTo::Branch(name).into(), "both", &who(1)),
         _ => history.edit(
             &[edit, RefEdit { name: tag, expected: Expected::Absent, new: Some(ids[0]) }],
             "two",
