@@ -247,13 +247,22 @@ fn commits_and_their_differences_are_told() {
     A	/binary
     M	/etc/motd
     $ treebox diff base main --stat
-     /binary   | 2 B added
-     /etc/motd | 12 -> 18 bytes
-     2 paths changed: 1 added, 1 modified, 0 deleted, +8 B
+     /binary   | Bin 0 -> 2 bytes
+     /etc/motd |   1 +
+     2 paths changed: 1 added, 1 modified; 1 insertion(+); +8 B
     $ treebox diff base main --patch
-    ! treebox: unexpected argument '--patch' found
-    ! hint: to pass '--patch' as a value, use '-- --patch'
-    (exit 2)
+    diff --git a/binary b/binary
+    new file mode 100644
+    index 000000000000..7b7015bb92cf
+    Binary files /dev/null and b/binary (2 bytes, blake3 [ID]) differ
+    diff --git a/etc/motd b/etc/motd
+    index e55980c788fb..3c05fb58b54d 100644
+    --- a/etc/motd
+    +++ b/etc/motd
+    @@ -1,2 +1,3 @@
+     hello
+    +there
+     world
     $ treebox diff base main --json
     {"gid":0,"kind":"file","mode":"0644","mtime":"[DATE]","path":"/binary","size":2,"status":"A","uid":0}
     {"gid":0,"kind":"file","mode":"0644","mtime":"[DATE]","old":{"gid":0,"kind":"file","mode":"0644","mtime":"[DATE]","size":12,"uid":0},"path":"/etc/motd","size":18,"status":"M","uid":0}
