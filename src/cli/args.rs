@@ -6,8 +6,8 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use super::{
     bisect, blame, branch, cat, checkout, completions, cp, describe, diff, doctor, export, grep, images,
-    import, lineage, log, ls, merge, note, op, pull, push, reflog, reset, run, shell, show, switch, tag,
-    undo, verify, why,
+    import, lineage, log, ls, merge, note, op, pick, pull, push, reflog, replay, reset, run, shell, show,
+    switch, tag, undo, verify, why,
 };
 
 /// Container file systems with a Git-like history: run a command once, branch from that exact file system as often as
@@ -100,6 +100,8 @@ pub(super) enum Verb {
     Grep(grep::Args),
     Cp(cp::Args),
     Merge(merge::Args),
+    Replay(replay::Args),
+    CherryPick(pick::Args),
     Reset(reset::Args),
     Reflog(reflog::Args),
     Undo(undo::Args),

@@ -4,12 +4,12 @@ use std::ffi::OsString;
 
 use serde::Serialize;
 use treebox::blocking::Engine;
-use treebox::{BisectPart, BisectQuery, BisectStep, Bisected, Cancel, CommitId, Tested};
+use treebox::{BisectPart, BisectQuery, BisectStep, BisectVerdict, Bisected, Cancel, CommitId};
 
 use super::exit::{Exit, Failure};
 use super::run::{self, Shared, Signals};
 use super::shape::{Form, Shape};
-use super::{Context, records, show, text};
+use super::{Context, differences, log, records, show, text};
 
 /// Find the first commit whose file system fails a command
 ///
@@ -81,12 +81,12 @@ impl From<&BisectStep> for StepRecord {
     }
 }
 
-fn verdict(tested: Tested) -> &'static str {
+fn verdict(tested: BisectVerdict) -> &'static str {
     match tested {
-        Tested::Good => "good",
-        Tested::Bad => "bad",
-        Tested::Skip => "skip",
-        Tested::Abort => "abort",
+        BisectVerdict::Good => "good",
+        BisectVerdict::Bad => "bad",
+        BisectVerdict::Skip => "skip",
+        BisectVerdict::Abort => "abort",
     }
 }
 
@@ -130,7 +130,7 @@ pub(super) fn perform(args: Args, context: &mut Context) -> Result<Exit, Failure
 /// `good 1a2b3c4d5e6f make; 12 left, about 4 steps`
 fn line(step: &BisectStep) -> String {
     let exit = match (step.tested, step.exit_code) {
-        (Tested::Good, _) => String::new(),
+        (BisectVerdict::Good, _) => String::new(),
         (_, code) => format!(" (exit {code})"),
     };
     let known = if step.known { " (same state as before)" } else { "" };
@@ -163,13 +163,21 @@ fn conclude(
     let (result, exit, message) = match bisected {
         Bisected::Found(commit) => {
             let detail = engine.show(&commit.to_string())?;
+            let shape = Shape::default();
+            let changed = log::changes(engine, &detail.info, &shape, &[])?;
             if out.json() {
-                record.first_bad = Some(show::record(engine, &detail, &Shape::default())?);
+                let paths = differences::records(engine, &shape, &changed).collect::<Result<_, _>>()?;
+                record.first_bad = Some(show::Record::new(&detail, paths));
                 out.record(&record)?;
             } else {
                 out.note(format_args!("{} is the first bad commit", short(commit)));
                 show::head(&detail, out)?;
-                show::paths(engine, &detail, &Shape::default(), Form::Stat, out)?;
+                out.bytes(b"\n")?;
+                let columns = out.columns();
+                shape.write(engine, &changed, Form::Stat, columns, &mut |spans| {
+                    out.spans(&spans)?;
+                    out.bytes(b"\n")
+                })?;
             }
             return Ok(Exit::DONE);
         }

@@ -1,7 +1,7 @@
 //! The shape of a difference in `--json`; [`super::records`] says what may change.
 
 use serde::Serialize;
-use treebox::PathChange;
+use treebox::Difference;
 use treebox::blocking::Engine;
 
 use super::exit::Failure;
@@ -38,7 +38,7 @@ pub(super) struct DifferenceRecord {
 
 impl DifferenceRecord {
     /// `None` when neither side has the path, which no comparison reports.
-    fn new(difference: &PathChange) -> Option<Self> {
+    fn new(difference: &Difference) -> Option<Self> {
         let change = &difference.change;
         let shown = change.new.as_ref().or(change.old.as_ref())?;
         let (renamed_from, renamed_from_base64) = match &difference.renamed_from {
@@ -68,7 +68,7 @@ impl DifferenceRecord {
 pub(super) fn records<'a>(
     engine: &'a Engine,
     shape: &'a Shape,
-    differences: &'a [PathChange],
+    differences: &'a [Difference],
 ) -> impl Iterator<Item = Result<DifferenceRecord, Failure>> + 'a {
     differences.iter().filter_map(move |difference| {
         let mut record = DifferenceRecord::new(difference)?;
@@ -79,7 +79,7 @@ pub(super) fn records<'a>(
 fn extended(
     engine: &Engine,
     shape: &Shape,
-    difference: &PathChange,
+    difference: &Difference,
     record: &mut DifferenceRecord,
 ) -> Result<(), Failure> {
     match shape.form() {

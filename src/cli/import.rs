@@ -96,3 +96,22 @@ pub(super) fn left_out(skipped: &[(String, String)], all: bool) -> String {
     }
     format!("; {} left out: {}", skipped.len(), named.join(", "))
 }
+
+/// What the host could not hold, counted by reason, as the end of a line; with `all` every path.
+pub(super) fn not_held(skipped: &[(String, String)], all: bool) -> String {
+    if all {
+        return left_out(skipped, true).replacen(" left out: ", " not as in the state: ", 1);
+    }
+    let mut reasons: Vec<(&str, u64)> = Vec::new();
+    for (_, reason) in skipped {
+        match reasons.iter_mut().find(|(known, _)| known == reason) {
+            Some((_, count)) => *count += 1,
+            None => reasons.push((reason, 1)),
+        }
+    }
+    let told: String = reasons
+        .iter()
+        .map(|(reason, count)| format!("; {}: {reason}", text::count(*count, "entry", "entries")))
+        .collect();
+    if told.is_empty() { told } else { format!("{told}; -v lists them") }
+}

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 use treebox::blocking::Engine;
 use treebox::object::{CommitId, TreePath};
-use treebox::{ChangeCounts, CommitInfo, LogQuery, PathChange};
+use treebox::{ChangeCounts, CommitInfo, Difference, LogQuery};
 
 use super::differences::{self, DifferenceRecord};
 use super::exit::{Exit, Failure};
@@ -111,7 +111,7 @@ pub(super) fn changes(
     commit: &CommitInfo,
     shape: &Shape,
     paths: &[TreePath],
-) -> Result<Vec<PathChange>, Failure> {
+) -> Result<Vec<Difference>, Failure> {
     let Some(parent) = commit.parents.first() else { return Ok(Vec::new()) };
     let (old, new) = (engine.resolve(&parent.to_string())?, engine.state(commit.state)?);
     Ok(engine.compare(&old, &new, &shape.options(paths))?)

@@ -16,12 +16,8 @@ use super::{Context, records, text};
 pub(super) struct Args {
     /// What to merge
     rev: String,
-    /// Settle conflicts as the current branch has it
-    #[arg(long, value_name = "PATH", num_args = 0..)]
-    ours: Option<Vec<String>>,
-    /// Settle conflicts as REV has it
-    #[arg(long, value_name = "PATH", num_args = 0..)]
-    theirs: Option<Vec<String>>,
+    #[command(flatten)]
+    settle: Settle,
     /// Make a merge commit even where the branch could simply move on
     #[arg(long, conflicts_with = "ff_only")]
     no_ff: bool,
@@ -34,6 +30,17 @@ pub(super) struct Args {
     /// Merge what has no common commit
     #[arg(long)]
     allow_unrelated_histories: bool,
+}
+
+/// Which side settles conflicts.
+#[derive(Debug, clap::Args)]
+pub(super) struct Settle {
+    /// Settle conflicts as the current branch has it: all, or those at and below the paths
+    #[arg(long, value_name = "PATH", num_args = 0..)]
+    ours: Option<Vec<String>>,
+    /// Settle conflicts as the other side has it: all, or those at and below the paths
+    #[arg(long, value_name = "PATH", num_args = 0..)]
+    theirs: Option<Vec<String>>,
 }
 
 #[derive(Serialize)]
@@ -75,7 +82,7 @@ enum SideRecord<'a> {
 
 pub(super) fn perform(args: &Args, context: &mut Context) -> Result<Exit, Failure> {
     let options = MergeOptions {
-        settle: settlements(args)?,
+        settle: args.settle.settlements()?,
         no_fast_forward: args.no_ff,
         only_fast_forward: args.ff_only,
         message: args.message.clone(),
@@ -115,27 +122,32 @@ fn told(merge: &Merge) -> String {
     }
 }
 
-fn settlements(args: &Args) -> Result<Vec<(TreePath, Side)>, Failure> {
-    let mut settlements: Vec<(TreePath, Side)> = Vec::new();
-    for (side, paths) in [(Side::Ours, &args.ours), (Side::Theirs, &args.theirs)] {
-        let Some(paths) = paths else { continue };
-        let mut parsed = if paths.is_empty() { vec![TreePath::root()] } else { Vec::new() };
-        for path in paths {
-            if !path.starts_with('/') {
-                return Err(Failure::Usage(format!(
-                    "`{path}` is no path in a state: paths begin with /, and REV comes before --ours and --theirs"
-                )));
+impl Settle {
+    /// By path; the root path stands for all.
+    pub(super) fn settlements(&self) -> Result<Vec<(TreePath, Side)>, Failure> {
+        let mut settlements: Vec<(TreePath, Side)> = Vec::new();
+        for (side, paths) in [(Side::Ours, &self.ours), (Side::Theirs, &self.theirs)] {
+            let Some(paths) = paths else { continue };
+            let mut parsed = if paths.is_empty() { vec![TreePath::root()] } else { Vec::new() };
+            for path in paths {
+                if !path.starts_with('/') {
+                    return Err(Failure::Usage(format!(
+                        "`{path}` is no path in a state: paths begin with /, and REV comes before --ours and --theirs"
+                    )));
+                }
+                parsed.push(
+                    TreePath::parse(path.as_bytes()).map_err(|error| Failure::Usage(error.to_string()))?,
+                );
             }
-            parsed.push(TreePath::parse(path.as_bytes()).map_err(|error| Failure::Usage(error.to_string()))?);
-        }
-        for path in parsed {
-            if settlements.iter().any(|(known, other)| *known == path && *other != side) {
-                return Err(Failure::Usage(format!("{path} cannot be both ours and theirs")));
+            for path in parsed {
+                if settlements.iter().any(|(known, other)| *known == path && *other != side) {
+                    return Err(Failure::Usage(format!("{path} cannot be both ours and theirs")));
+                }
+                settlements.push((path, side));
             }
-            settlements.push((path, side));
         }
+        Ok(settlements)
     }
-    Ok(settlements)
 }
 
 /// Lists what does not join, a line each.

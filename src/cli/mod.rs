@@ -39,11 +39,13 @@ mod op;
 mod output;
 mod pager;
 mod patch;
+mod pick;
 mod progress;
 mod pull;
 mod push;
 mod records;
 mod reflog;
+mod replay;
 mod reset;
 mod rev_path;
 mod run;
@@ -150,6 +152,8 @@ fn perform(verb: Verb, context: &mut Context) -> Result<Exit, Failure> {
         Verb::Grep(args) => grep::perform(&args, context),
         Verb::Cp(args) => cp::perform(&args, context),
         Verb::Merge(args) => merge::perform(&args, context),
+        Verb::Replay(args) => replay::perform(&args, context),
+        Verb::CherryPick(args) => pick::perform(&args, context),
         Verb::Reset(args) => reset::perform(&args, context),
         Verb::Reflog(args) => reflog::perform(&args, context),
         Verb::Undo(args) => undo::perform(&args, context),

@@ -219,7 +219,7 @@ impl Output {
         }
     }
 
-    /// Lets a reader have what there is so far.
+    /// Writes what there is so far: a result that somebody waits for.
     pub(super) fn flush(&mut self) -> Result<(), Failure> {
         self.stdout.flush().map_err(Failure::Output)
     }

@@ -7,7 +7,7 @@
 
 use treebox::blocking::Engine;
 use treebox::object::{Entry, Kind, Node};
-use treebox::{Contents, PathChange};
+use treebox::{Contents, Difference};
 
 use super::exit::Failure;
 use super::output::{HEADER, PLAIN, Span};
@@ -28,7 +28,7 @@ pub(super) type Write<'w> = dyn FnMut(Vec<Span>) -> Result<(), Failure> + 'w;
 /// Writes one difference.
 pub(super) fn write(
     engine: &Engine,
-    difference: &PathChange,
+    difference: &Difference,
     detail: Detail,
     write: &mut Write<'_>,
 ) -> Result<(), Failure> {

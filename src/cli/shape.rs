@@ -2,7 +2,7 @@
 
 use treebox::blocking::Engine;
 use treebox::object::TreePath;
-use treebox::{ChangeKind, CompareOptions, Moved, PathChange};
+use treebox::{ChangeKind, CompareOptions, Difference, Moved};
 
 use super::exit::Failure;
 use super::output::{self, HEADER, PLAIN, Span};
@@ -81,7 +81,7 @@ impl Shape {
     pub(super) fn write(
         &self,
         engine: &Engine,
-        differences: &[PathChange],
+        differences: &[Difference],
         form: Form,
         columns: usize,
         write: &mut Write<'_>,
@@ -100,7 +100,7 @@ impl Shape {
     }
 
     /// A difference as a patch, as one text.
-    pub(super) fn patch(&self, engine: &Engine, difference: &PathChange) -> Result<Vec<u8>, Failure> {
+    pub(super) fn patch(&self, engine: &Engine, difference: &Difference) -> Result<Vec<u8>, Failure> {
         let mut text = Vec::new();
         patch::write(engine, difference, self.detail(), &mut |spans| {
             for span in &spans {
@@ -114,7 +114,7 @@ impl Shape {
 }
 
 /// The letter, a tab, the path; of what was moved both paths.
-fn name_status(difference: &PathChange) -> Vec<Span> {
+fn name_status(difference: &Difference) -> Vec<Span> {
     let change = &difference.change;
     let path = Span::name(change.path.to_bytes());
     let tab = || Span::text(PLAIN, "\t");

@@ -44,13 +44,13 @@ pub(super) struct Record<'a> {
 }
 
 #[derive(Serialize)]
-struct MountRecord<'a> {
+pub(super) struct MountRecord<'a> {
     r#type: &'a str,
     path: &'a str,
 }
 
 impl<'a> Record<'a> {
-    fn new(detail: &'a CommitDetail, paths: Vec<DifferenceRecord>) -> Self {
+    pub(super) fn new(detail: &'a CommitDetail, paths: Vec<DifferenceRecord>) -> Self {
         let (stdout, stdout_base64) = records::text_or_base64(&detail.stdout);
         let (stderr, stderr_base64) = records::text_or_base64(&detail.stderr);
         Self {
@@ -88,11 +88,21 @@ pub(super) fn perform(args: &Args, context: &mut Context) -> Result<Exit, Failur
 
 fn commit(engine: &Engine, rev: &str, shape: &Shape, out: &mut Output) -> Result<(), Failure> {
     let detail = engine.show(rev)?;
+    let info = &detail.info;
+    let changed = log::changes(engine, info, shape, &[])?;
     if out.json() {
-        return out.record(&record(engine, &detail, shape)?);
+        let paths = differences::records(engine, shape, &changed).collect::<Result<_, _>>()?;
+        return out.record(&Record::new(&detail, paths));
     }
     head(&detail, out)?;
-    paths(engine, &detail, shape, Form::NameStatus, out)?;
+    if !changed.is_empty() {
+        out.bytes(b"\n")?;
+        let (form, columns) = (shape.form().unwrap_or(Form::NameStatus), out.columns());
+        shape.write(engine, &changed, form, columns, &mut |spans| {
+            out.spans(&spans)?;
+            out.bytes(b"\n")
+        })?;
+    }
     for (label, bytes) in [("stdout", &detail.stdout), ("stderr", &detail.stderr)] {
         if !bytes.is_empty() {
             writeln!(out, "\n{label}:")?;
@@ -100,37 +110,6 @@ fn commit(engine: &Engine, rev: &str, shape: &Shape, out: &mut Output) -> Result
         }
     }
     Ok(())
-}
-
-/// The JSON of a commit, with what it changed.
-pub(super) fn record<'a>(
-    engine: &Engine,
-    detail: &'a CommitDetail,
-    shape: &Shape,
-) -> Result<Record<'a>, Failure> {
-    let changed = log::changes(engine, &detail.info, shape, &[])?;
-    let paths = differences::records(engine, shape, &changed).collect::<Result<_, _>>()?;
-    Ok(Record::new(detail, paths))
-}
-
-/// What a commit changed, behind an empty line; in the form that is usual here unless another was asked for.
-pub(super) fn paths(
-    engine: &Engine,
-    detail: &CommitDetail,
-    shape: &Shape,
-    usual: Form,
-    out: &mut Output,
-) -> Result<(), Failure> {
-    let changed = log::changes(engine, &detail.info, shape, &[])?;
-    if changed.is_empty() {
-        return Ok(());
-    }
-    out.bytes(b"\n")?;
-    let (form, columns) = (shape.form().unwrap_or(usual), out.columns());
-    shape.write(engine, &changed, form, columns, &mut |spans| {
-        out.spans(&spans)?;
-        out.bytes(b"\n")
-    })
 }
 
 /// A file's content, or the names in a directory, as `git show` has it.
@@ -171,7 +150,7 @@ fn at_path(engine: &Engine, place: &str, context: &mut Context) -> Result<(), Fa
 }
 
 /// What is known of a commit but its paths and its output.
-pub(super) fn head(detail: &CommitDetail, out: &mut output::Output) -> Result<(), Failure> {
+pub(super) fn head(detail: &CommitDetail, out: &mut Output) -> Result<(), Failure> {
     let info = &detail.info;
     write!(out, "{}", out.paint(output::ID, format!("commit {}", info.commit)))?;
     if let Some(refs) = log::decoration(info) {

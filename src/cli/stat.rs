@@ -2,7 +2,7 @@
 
 use treebox::blocking::Engine;
 use treebox::object::{Kind, TreePath};
-use treebox::{ChangeCounts, ChangeKind, Contents, PathChange};
+use treebox::{ChangeCounts, ChangeKind, Contents, Difference};
 
 use super::exit::Failure;
 use super::output::{ADDED, DELETED, PLAIN, Span};
@@ -31,7 +31,7 @@ pub(super) enum Amount {
 }
 
 /// How much a difference is; reads what has to be compared.
-pub(super) fn amount(engine: &Engine, difference: &PathChange) -> Result<Amount, Failure> {
+pub(super) fn amount(engine: &Engine, difference: &Difference) -> Result<Amount, Failure> {
     let (old, new) = (difference.change.old.as_ref(), difference.change.new.as_ref());
     match engine.compare_contents(old, new)? {
         Contents::Text { hunks, .. } => {
@@ -75,7 +75,7 @@ pub(super) fn amount(engine: &Engine, difference: &PathChange) -> Result<Amount,
 /// `ADDED<tab>DELETED<tab>PATH`, `-` for what has no lines.
 pub(super) fn numstat(
     engine: &Engine,
-    differences: &[PathChange],
+    differences: &[Difference],
     write: &mut Write<'_>,
 ) -> Result<(), Failure> {
     for difference in differences {
@@ -90,7 +90,7 @@ pub(super) fn numstat(
 }
 
 /// The path, with the one before it when it was moved.
-fn named(difference: &PathChange) -> Vec<u8> {
+fn named(difference: &Difference) -> Vec<u8> {
     let path = difference.change.path.to_bytes();
     match &difference.renamed_from {
         Some(from) => [TreePath::to_bytes(from).as_slice(), b" => ", &path].concat(),
@@ -127,7 +127,7 @@ impl Widths {
 /// A table with a bar for each path, and a summary.
 pub(super) fn stat(
     engine: &Engine,
-    differences: &[PathChange],
+    differences: &[Difference],
     columns: usize,
     write: &mut Write<'_>,
 ) -> Result<(), Failure> {
@@ -178,9 +178,9 @@ pub(super) fn stat(
 }
 
 /// ` 3 paths changed: 1 added, 1 modified, 1 deleted; 2 insertions(+), 1 deletion(-); +12 B`
-fn summary(differences: &[PathChange], amounts: &[Amount]) -> String {
+fn summary(differences: &[Difference], amounts: &[Amount]) -> String {
     let (mut counts, mut renamed, mut grown) = (ChangeCounts::default(), 0_u64, 0_i128);
-    for PathChange { change, renamed_from } in differences {
+    for Difference { change, renamed_from } in differences {
         let size = |entry: &Option<_>| entry.as_ref().map_or(0, text::entry_size);
         grown += i128::from(size(&change.new)) - i128::from(size(&change.old));
         match change.kind() {

@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
-use treebox::{Cancel, Difference, How, Verified, VerifyOptions};
+use treebox::{Cancel, Deviation, DiffersIn, Verified, VerifyOptions};
 
 use super::exit::{Exit, Failure};
 use super::output::{self, Output};
@@ -61,8 +61,8 @@ struct PathRecord<'a> {
     hint: Option<&'a str>,
 }
 
-impl<'a> From<&'a Difference> for PathRecord<'a> {
-    fn from(one: &'a Difference) -> Self {
+impl<'a> From<&'a Deviation> for PathRecord<'a> {
+    fn from(one: &'a Deviation) -> Self {
         let bytes = one.path.to_bytes();
         Self {
             path: String::from_utf8_lossy(&bytes).into_owned(),
@@ -90,7 +90,7 @@ impl<'a> From<&'a Verified> for Record<'a> {
     }
 }
 
-fn words(how: &[How]) -> Vec<&'static str> {
+fn words(how: &[DiffersIn]) -> Vec<&'static str> {
     how.iter().map(|how| how.as_str()).collect()
 }
 

@@ -14,7 +14,8 @@ use super::spec::{Resolved, place};
 use super::state::State;
 use super::types::Sink;
 use crate::object::{
-    CommandSpec, Config, Draft, InjectedNode, Meta, NewNode, Node, StateId, Timestamp, TreePath, entry_at,
+    CommandSpec, Config, Draft, InjectedNode, Meta, NewNode, Node, Program, StateId, Timestamp, TreePath,
+    entry_at,
 };
 
 /// A run that was recorded.
@@ -25,6 +26,8 @@ pub(super) struct Recorded {
     pub(super) parent: StateId,
     /// The state that it left.
     pub(super) result: StateId,
+    /// How it ended then, when it exited.
+    pub(super) exit_code: Option<i32>,
     /// Whether the spec is all that the result depended on: no pipe, no terminal, no host directory that it could write to.
     pub(super) complete: bool,
 }
@@ -41,6 +44,14 @@ struct Given {
     env: Vec<(String, String)>,
     workdir: Option<String>,
     user: Option<String>,
+}
+
+impl Recorded {
+    /// The same run with another command, as shell text. What the old one read is not expected to be read again.
+    pub(super) fn with_text(&self, text: &str) -> Self {
+        let spec = CommandSpec { program: Program::Shell(text.to_owned()), ..self.spec.clone() };
+        Self { spec, complete: true, exit_code: Some(0), ..self.clone() }
+    }
 }
 
 impl super::blocking::Engine {
@@ -89,6 +100,16 @@ impl Core {
         self.equip(&mut ready, recorded, on)?;
         let (execution, _) = self.begin(on, &ready.command, ready.resolved, sink)?;
         execution.finish()
+    }
+
+    /// What is remembered of a recorded run on a state, as far as a build step may use it.
+    pub(super) fn remembered_again(
+        self: &Arc<Self>,
+        recorded: &Recorded,
+        on: &State,
+    ) -> Result<Option<Outcome>> {
+        let ready = self.make_ready(recorded, on, Reuse::Auto)?;
+        self.remembered(on, &ready.command, &ready.resolved)
     }
 
     /// The command of a record and its key on a state. What it needs besides is not looked at: see [`equip`](Self::equip).

@@ -6,7 +6,7 @@ use super::core::Core;
 use super::error::{Error, Result};
 use super::state::State;
 use crate::object::{
-    Change, Entry, Hunk, MAX_TEXT_BYTES, Moved, Node, PathChange, TreePath, diff, find_renames, is_text,
+    Change, Difference, Entry, Hunk, MAX_TEXT_BYTES, Moved, Node, TreePath, diff, find_renames, is_text,
     line_hunks,
 };
 
@@ -57,7 +57,7 @@ impl Core {
         old: &State,
         new: &State,
         options: &CompareOptions,
-    ) -> Result<Vec<PathChange>> {
+    ) -> Result<Vec<Difference>> {
         let mut changes: Vec<Change> = Vec::new();
         let (left, right) = (old.tree(), new.tree());
         if left != right {
@@ -74,7 +74,7 @@ impl Core {
         if options.renames {
             return Ok(find_renames(changes, options.moved));
         }
-        Ok(changes.into_iter().map(|change| PathChange { change, renamed_from: None }).collect())
+        Ok(changes.into_iter().map(|change| Difference { change, renamed_from: None }).collect())
     }
 
     pub(super) fn compare_contents(&self, old: Option<&Entry>, new: Option<&Entry>) -> Result<Contents> {
@@ -136,7 +136,7 @@ impl super::blocking::Engine {
     /// What differs between two states, by path; what was moved as one difference where the options say so.
     ///
     /// The cost follows the difference: equal directories are passed by. No content is read.
-    pub fn compare(&self, old: &State, new: &State, options: &CompareOptions) -> Result<Vec<PathChange>> {
+    pub fn compare(&self, old: &State, new: &State, options: &CompareOptions) -> Result<Vec<Difference>> {
         self.core.compare(old, new, options)
     }
 

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::checkout::CheckoutOptions;
 use super::core::Core;
 use super::error::{Error, Result};
 use super::state::State;
@@ -172,8 +173,9 @@ impl Core {
                 })
             }
             ExportTarget::Directory { dir } => {
-                let written = self.checkout_to(state, &TreePath::root(), dir)?;
-                Ok(Exported { skipped: written.skipped, ..Exported::default() })
+                let options = CheckoutOptions::new().new_only(true);
+                let done = self.checkout_with(state, &TreePath::root(), dir, &options)?;
+                Ok(Exported { skipped: done.written.skipped, ..Exported::default() })
             }
             _ => write_file(target.path(), |out| self.export_stream(state, target, options, out)),
         }

@@ -87,6 +87,7 @@ impl Core {
             stand_ins: self.records_owners()?,
             redirects: crate::sandbox::follows_redirects(),
             linking: Linking::Always,
+            exact: false,
         })
     }
 

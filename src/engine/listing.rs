@@ -116,9 +116,13 @@ impl Core {
             Head::Branch { name, .. } if kind == RefKind::Branch => Some(name.as_str()),
             _ => None,
         };
-        let listed = refs.into_iter().map(|(name, commit)| {
+        let states = match query.states {
+            true => self.states_of(&refs.iter().map(|(_, commit)| *commit).collect::<Vec<_>>())?,
+            false => Vec::new(),
+        };
+        let listed = refs.into_iter().enumerate().map(|(at, (name, commit))| {
             Ok(RefListed {
-                state: query.states.then(|| self.state_of_commit(&commit)).transpose()?,
+                state: states.get(at).copied(),
                 current: current == Some(name.short()),
                 moved_seconds: match query.sort {
                     RefSort::Moved => self.moved(&name, &commit)?,
@@ -143,6 +147,13 @@ impl Core {
             (_, true) => listed.sort_by_key(|one| Reverse(key(one))),
         }
         Ok(listed)
+    }
+
+    /// The states of commits: from the index at once, and what it lacks from the commits themselves.
+    fn states_of(&self, commits: &[CommitId]) -> Result<Vec<StateId>> {
+        let known = self.index.commit_states(commits)?;
+        let states = known.into_iter().zip(commits);
+        states.map(|(state, commit)| state.map_or_else(|| self.state_of_commit(commit), Ok)).collect()
     }
 
     /// When a ref last moved, else when its commit's command ran.

@@ -12,6 +12,7 @@ mod bisect;
 mod blame;
 mod cancel;
 mod catalog;
+mod checkout;
 mod child;
 mod command;
 mod compare;
@@ -44,12 +45,14 @@ mod open;
 mod operations;
 mod outcome;
 mod owned;
+mod pick;
 mod prepared;
 mod pull;
 mod push;
 mod read;
 mod recall;
 mod refs;
+mod replay;
 mod revision;
 mod run;
 mod spec;
@@ -63,19 +66,21 @@ mod why;
 pub use crate::disk::Durability;
 pub use crate::history::{HeadMove, HeadTo, Operation, Purpose, RefMove, Undone};
 pub use crate::object::{
-    CommitId, Config, Entry, Feature, Hunk, InvalidPlatform, Kind, Meta, Moved, Network, Node, OperationId,
-    PathChange, Platform, RunKey, StateId, Timestamp, TreeId, TreePath,
+    CommitId, Config, Difference, Entry, Feature, Hunk, InvalidPlatform, Kind, Meta, Moved, Network, Node,
+    OperationId, Platform, RunKey, StateId, Timestamp, TreeId, TreePath,
 };
 pub use crate::oci::registry::{Credentials, Listener, RegistryOptions, Transfer};
 pub use crate::oci::{Compression, InvalidCompression, Layering, Limits};
 pub use crate::sandbox::{IdentityChoice, TerminalSize};
 pub use crate::store::BlobReader;
 pub use ancestry::{Ancestry, Child};
-pub use bisect::{BisectPart, BisectQuery, BisectStep, Bisected, Tested};
+pub use bisect::{BisectPart, BisectQuery, BisectStep, BisectVerdict, Bisected};
 pub use blame::{Blame, Blamed, BlamedEntry, BlamedLine};
 pub use cancel::Cancel;
+pub use checkout::{CheckedOut, CheckoutOptions};
 pub use command::{Command, DEFAULT_MAX_OUTPUT_BYTES, Reuse, Stdin};
 pub use compare::{CompareOptions, Contents};
+pub use copy::{CopiedIn, CopiedOut, CopyOptions, IGNORE_FILE, InvalidMode, ModeChange};
 pub use describe::{DescribeQuery, Described};
 pub use error::{Error, ErrorKind, Result};
 pub use explore::{ExploreOptions, Explored, Fate, FateSink, Race};
@@ -90,12 +95,17 @@ pub use mounts::{DEFAULT_TMPFS_BYTES, MAX_SECRET_BYTES, Mount, SecretSource, Sha
 pub use notes::Note;
 pub use open::SandboxOptions;
 pub use outcome::{ChangeCounts, Exited, Finished, Outcome, Resources};
+pub use pick::Picked;
 pub use pull::{PullOptions, Pulled, PulledHow};
 pub use push::{PushOptions, Pushed};
+pub use replay::{
+    PlannedStep, ReplayOptions, ReplayPlan, ReplayStatus, Replayed, ReplayedStep, StepEdit, StepHow,
+    StepKind, StepListener, StoppedStep,
+};
 pub use types::{
     Change, ChangeKind, CommitDetail, CommitInfo, Committed, CopySource, EngineOptions, Finding, Head, Image,
     ImportOptions, ImportSource, Imported, Listed, LiveInput, LogQuery, Ref, ReflogLine, Sink, Step, Stream,
     Target, Terminal, Verdict, Written,
 };
-pub use verify::{Difference, How, Verified, VerifiedSink, VerifyOptions};
+pub use verify::{Deviation, DiffersIn, Verified, VerifiedSink, VerifyOptions};
 pub use why::{KeyDifference, KeyPart, ValueChange, Why, WhyAnswer, WhyRule, WhyRun};

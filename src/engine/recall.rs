@@ -47,7 +47,9 @@ impl Core {
         let said = value.get("command").and_then(|command| self.said(command, &root).transpose());
         let said = said.transpose()?.ok_or_else(lost)?;
         let spec = matching(said, &parent, &key).ok_or_else(lost)?;
-        Ok(Some(Recorded { spec, parent, result, complete: true }))
+        let exit_code =
+            value.get("exit_code").and_then(Value::as_i64).and_then(|code| i32::try_from(code).ok());
+        Ok(Some(Recorded { spec, parent, result, exit_code, complete: true }))
     }
 
     /// What `state.json` says of a command; what it leaves out is as usual.
@@ -120,7 +122,7 @@ fn recorded_run(run: &RunRecord) -> Result<Recorded> {
     })?;
     // A run whose input was not known beforehand has a key that its spec does not lead to.
     let complete = spec.run_key(&run.parent) == run.key;
-    Ok(Recorded { complete, parent: run.parent, result: run.result, spec })
+    Ok(Recorded { complete, parent: run.parent, result: run.result, exit_code: run.exit_code, spec })
 }
 
 /// The spec that has this key. `state.json` says nothing of what is rarely other than usual, and the key tells which of the few it was.

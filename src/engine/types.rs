@@ -300,6 +300,8 @@ pub enum CopySource<'r> {
     Tar(&'r mut (dyn std::io::Read + Send)),
     /// A path of a state.
     State(&'r State, &'r TreePath),
+    /// What is in a directory of a state, without the directory itself: `REV:/dir/.`.
+    Contents(&'r State, &'r TreePath),
 }
 
 /// A commit that was made without a run.

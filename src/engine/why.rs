@@ -184,7 +184,7 @@ struct Keyed {
 impl Core {
     pub(super) fn why(self: &Arc<Self>, rev: &str, max_paths: usize) -> Result<Why> {
         let state = self.resolve(rev)?;
-        let run = self.run_of(rev, &state)?;
+        let run = self.run_asked_about(rev, &state)?;
         let asked = self.why_run(&run)?;
         let answer = |answer| Ok(Why { run: asked, answer });
         let this = self.keyed(run)?;
@@ -220,7 +220,7 @@ impl Core {
     }
 
     /// The run that made a state, by its commit where it has one.
-    fn run_of(&self, rev: &str, state: &State) -> Result<RunRecord> {
+    fn run_asked_about(&self, rev: &str, state: &State) -> Result<RunRecord> {
         let by_commit = match state.commit() {
             Some(commit) => self.index.commit_run(&commit)?,
             None => None,

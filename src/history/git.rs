@@ -366,9 +366,9 @@ impl Local {
         let mut bytes = Vec::new();
         let entries = ids.iter().map(entry);
         let kind = gix::hash::Kind::Sha1;
-        let written =
+        let mut written =
             data::output::bytes::FromEntriesIter::new(entries, &mut bytes, count, data::Version::V2, kind);
-        written.map(|piece| piece.map(drop)).collect::<Result<(), _>>().map_err(wrong)?;
+        written.try_for_each(|piece| piece.map(drop)).map_err(wrong)?;
         let never = std::sync::atomic::AtomicBool::new(false);
         let (mut bytes, mut silent) = (bytes.as_slice(), gix::progress::Discard);
         let base = None::<gix::OdbHandle>;

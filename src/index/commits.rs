@@ -114,6 +114,17 @@ impl Index {
         Ok(self.commit(id)?.map(|fact| fact.state))
     }
 
+    /// The states that commits hold, as far as they are known; one look for all of them.
+    pub fn commit_states(&self, ids: &[CommitId]) -> Result<Vec<Option<StateId>>, IndexError> {
+        self.read("looking up commits", |db| {
+            let mut state = db.prepare_cached("SELECT state FROM history WHERE id = ?1")?;
+            let states = ids.iter().map(|id| {
+                state.query_row([id.as_bytes()], |row| row.get(0).map(StateId::from_bytes)).optional()
+            });
+            states.collect()
+        })
+    }
+
     /// The number of the run that made a commit.
     pub fn commit_run(&self, id: &CommitId) -> Result<Option<i64>, IndexError> {
         Ok(self.commit(id)?.and_then(|fact| fact.run_seq))

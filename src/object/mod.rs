@@ -50,7 +50,7 @@ pub use passing::{LineRun, pass_lines};
 pub use path::{InvalidPath, TreePath};
 pub use pattern::{Glob, Patterns, Slashes};
 pub use placing::{Existing, Placing, PlacingError};
-pub use renames::{Moved, PathChange, find_renames};
+pub use renames::{Difference, Moved, find_renames};
 pub use spec::{CommandSpec, Feature, Injected, InjectedNode, Network, Program, RootMode};
 pub use state::{Config, InvalidPlatform, Platform, State};
 pub use time::Timestamp;

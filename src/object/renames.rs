@@ -12,7 +12,7 @@ use super::tree::Node;
 
 /// A path that differs, or that was moved.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PathChange {
+pub struct Difference {
     /// What differs; of what was moved the old entry is the one that was at the other path.
     pub change: Change,
     /// Where it was before, when it was moved.
@@ -41,7 +41,7 @@ struct Gone {
 /// Joins what is gone from one path and came at another. The changes are those of [`super::diff()`], in its order; so is what comes out.
 ///
 /// Where several paths fit, one with the same last name is taken if it is among the first of them, else the first.
-pub fn find_renames(changes: Vec<Change>, moved: Moved) -> Vec<PathChange> {
+pub fn find_renames(changes: Vec<Change>, moved: Moved) -> Vec<Difference> {
     let mut gone = Gone::among(&changes);
     let mut from: BTreeMap<usize, usize> = BTreeMap::new();
     let mut settled: HashSet<usize> = HashSet::new();
@@ -127,7 +127,7 @@ fn below(changes: &[Change], at: usize) -> usize {
     changes[at..].iter().take_while(|change| change.path.starts_with(path)).count()
 }
 
-fn joined(changes: Vec<Change>, from: &BTreeMap<usize, usize>, settled: &HashSet<usize>) -> Vec<PathChange> {
+fn joined(changes: Vec<Change>, from: &BTreeMap<usize, usize>, settled: &HashSet<usize>) -> Vec<Difference> {
     let taken: HashSet<usize> = from.values().copied().collect();
     let sources: HashMap<usize, (TreePath, Option<_>)> =
         from.values().map(|at| (*at, (changes[*at].path.clone(), changes[*at].old.clone()))).collect();
@@ -136,9 +136,9 @@ fn joined(changes: Vec<Change>, from: &BTreeMap<usize, usize>, settled: &HashSet
         let source = from.get(&at).and_then(|old| sources.get(old));
         if let Some((path, old)) = source {
             change.old.clone_from(old);
-            all.push(PathChange { change, renamed_from: Some(path.clone()) });
+            all.push(Difference { change, renamed_from: Some(path.clone()) });
         } else if !taken.contains(&at) && !settled.contains(&at) {
-            all.push(PathChange { change, renamed_from: None });
+            all.push(Difference { change, renamed_from: None });
         }
     }
     all
@@ -192,7 +192,7 @@ mod tests {
             Ok(())
         })
         .unwrap();
-        let shown = |one: &PathChange| match &one.renamed_from {
+        let shown = |one: &Difference| match &one.renamed_from {
             Some(from) => format!("{from} => {}", one.change.path),
             None => format!("{} {}", one.change.kind().letter(), one.change.path),
         };

@@ -71,14 +71,18 @@ impl Layout {
                 "layers",
                 "owners",
                 "caches",
+                "checkouts",
                 "originals",
+                "replay",
                 "tmp",
                 "history.git",
                 "history.lock",
                 "format",
             ];
             let name = name.to_string_lossy();
-            if !(ours.contains(&&*name) || name.starts_with("index.db") || name.starts_with("format.")) {
+            if !(ours.contains(&&*name)
+                || ["index.db", "format.", "replay."].iter().any(|stem| name.starts_with(stem)))
+            {
                 return Err(FormatError::Occupied(self.root.clone()));
             }
         }
@@ -169,6 +173,11 @@ impl Layout {
     /// Where it is kept, by root tree, which entries one id cannot own; made with the first.
     pub fn owners(&self) -> PathBuf {
         self.root.join("owners")
+    }
+
+    /// Where it is kept which host directories were written from which states; made with the first.
+    pub fn checkouts(&self) -> PathBuf {
+        self.root.join("checkouts")
     }
 
     /// Where caches lie that commands mount; made with the first.

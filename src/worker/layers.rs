@@ -11,7 +11,8 @@ use super::protocol::{ENTRIES_PER_MESSAGE, Request, Response, receive, send};
 use crate::disk::DiskError;
 use crate::sandbox::{Channel, FrameError, Records};
 use crate::worktree::layer::{
-    BuildOptions, CaptureOptions, CapturedNode, LayerBuilder, LayerError, Recorded, capture, merge_layers,
+    BuildOptions, CaptureOptions, CapturedNode, LayerBuilder, LayerError, Recorded, UpdateOptions, Updated,
+    capture, merge_layers, update,
 };
 
 /// Makes a layer of the entries that follow on the channel.
@@ -71,6 +72,45 @@ pub(super) fn capture_upper(
         send(host, &Response::Leaks(some.to_vec()), &[])?;
     }
     Ok(Response::Done)
+}
+
+/// Brings a person's directory up to date with the changes that follow on the channel; gives the last answer.
+pub(super) fn bring_up_to_date(
+    host: &Channel,
+    dir: &Path,
+    options: &UpdateOptions,
+) -> Result<Response, FrameError> {
+    let mut changes = Vec::new();
+    loop {
+        match receive::<Request>(host)? {
+            Some((Request::Changes(some), _)) => changes.extend(some),
+            Some((Request::EntriesEnd, _)) => break,
+            Some(_) => return Err(FrameError::Damaged("another request within an update")),
+            None => return Err(FrameError::Cut),
+        }
+    }
+    let Updated { written, removed, mut skipped, mut conflicts, mut left } =
+        match update(dir, options, &changes) {
+            Ok(updated) => updated,
+            Err(error) => return Ok(refused(&error)),
+        };
+    // The lists have as many paths as the tree, perhaps, and a message has its limit.
+    while !(skipped.is_empty() && conflicts.is_empty() && left.is_empty()) {
+        let some = Updated {
+            skipped: first(&mut skipped),
+            conflicts: first(&mut conflicts),
+            left: first(&mut left),
+            ..Updated::default()
+        };
+        send(host, &Response::Found(some), &[])?;
+    }
+    Ok(Response::Updated { written, removed })
+}
+
+/// Takes as many off the front of a list as one message may have.
+fn first<T>(list: &mut Vec<T>) -> Vec<T> {
+    let rest = list.split_off(list.len().min(ENTRIES_PER_MESSAGE));
+    std::mem::replace(list, rest)
 }
 
 /// Joins layers.

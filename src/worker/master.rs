@@ -104,6 +104,7 @@ fn session(master: i32, host: &Channel) -> Result<(), ServeError> {
             Request::Rename { from, to } => rename(&path_of(from), &path_of(to)),
             Request::BuildLayer { dir, options } => super::layers::build(host, &dir, options)?,
             Request::Capture(options) => super::layers::capture_upper(host, &options, runs.records())?,
+            Request::Update { dir, options } => super::layers::bring_up_to_date(host, &dir, &options)?,
             Request::MergeLayers { layers, into, owners } => super::layers::merge(&layers, &into, owners),
             _ => return Err(FrameError::Damaged("layer entries without a layer").into()),
         };

@@ -8,11 +8,13 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize as SerializeDerive};
 
 use crate::sandbox::{Channel, Ending, Exceeded, FrameError, LaunchError, Owned, Plan, Usage};
-use crate::worktree::layer::{BuildOptions, Built, CaptureOptions, Captured, LayerEntry};
+use crate::worktree::layer::{
+    BuildOptions, Built, CaptureOptions, Captured, LayerEntry, PlannedChange, UpdateOptions, Updated,
+};
 use crate::worktree::leak::Leak;
 
 /// Grows with every change of a message: host and worker may be different executables.
-pub(crate) const PROTOCOL: u32 = 4;
+pub(crate) const PROTOCOL: u32 = 5;
 
 /// How many layer entries travel in one message.
 pub(crate) const ENTRIES_PER_MESSAGE: usize = 256;
@@ -60,6 +62,10 @@ pub(crate) enum Request {
     EntriesEnd,
     /// Read the upper directory of a run that is over.
     Capture(CaptureOptions),
+    /// Bring a person's directory up to date. `Changes` follow, then `EntriesEnd`.
+    Update { dir: PathBuf, options: UpdateOptions },
+    /// More of what differs in the directory that is brought up to date.
+    Changes(Vec<PlannedChange>),
     /// Join layers, top first, into a directory that does not exist yet.
     MergeLayers { layers: Vec<PathBuf>, into: PathBuf, owners: bool },
 }
@@ -79,6 +85,10 @@ pub(crate) enum Response {
     Captured(Vec<Captured>),
     /// Some of the secrets that are in what was captured.
     Leaks(Vec<Leak>),
+    /// Some of what was found while a directory was brought up to date: only the lists count.
+    Found(Updated),
+    /// The directory is up to date, or something was in the way.
+    Updated { written: u64, removed: u64 },
     /// The layers are joined; the new one has so many entries.
     Merged { entries: u64 },
     /// The request was carried out.

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use super::protocol::{ENTRIES_PER_MESSAGE, Request, Response, send};
 use super::session::{Session, SessionError};
-use crate::worktree::layer::{BuildOptions, Built, Capture, CaptureOptions, LayerEntry};
+use crate::worktree::layer::{
+    BuildOptions, Built, Capture, CaptureOptions, LayerEntry, PlannedChange, UpdateOptions, Updated,
+};
 
 /// A layer that is being made; entries are sent as they are given.
 #[derive(Debug)]
@@ -62,6 +64,36 @@ impl Session {
                 Response::Captured(some) => capture.entries.extend(some),
                 Response::Leaks(some) => capture.leaks.extend(some),
                 Response::Done => return Ok(capture),
+                other => return Err(unexpected(other)),
+            }
+        }
+    }
+
+    /// Brings a person's directory up to date, as root of the namespace.
+    pub fn update(
+        &self,
+        dir: &Path,
+        options: &UpdateOptions,
+        changes: &[PlannedChange],
+    ) -> Result<Updated, SessionError> {
+        let _claim = self.claim()?;
+        let channel = &self.line.channel;
+        send(channel, &Request::Update { dir: dir.to_owned(), options: options.clone() }, &[])?;
+        for some in changes.chunks(ENTRIES_PER_MESSAGE) {
+            send(channel, &Request::Changes(some.to_vec()), &[])?;
+        }
+        send(channel, &Request::EntriesEnd, &[])?;
+        let mut updated = Updated::default();
+        loop {
+            match self.line.answer()? {
+                Response::Found(some) => {
+                    updated.skipped.extend(some.skipped);
+                    updated.conflicts.extend(some.conflicts);
+                    updated.left.extend(some.left);
+                }
+                Response::Updated { written, removed } => {
+                    return Ok(Updated { written, removed, ..updated });
+                }
                 other => return Err(unexpected(other)),
             }
         }

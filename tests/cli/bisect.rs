@@ -105,6 +105,32 @@ fn a_culprit_behind_a_merge_is_found_and_equal_states_are_tested_once() {
         assert_eq!(step["known"], seen, "{step}");
     }
 
+    // So is one behind a merge that treebox made, which has the files of both.
+    env.ok(&["switch", "-q", "left"]);
+    env.ok(&["merge", "-q", "right"]);
+    env.ok(&["run", "-q", "-c", "echo after > /after"]);
+    let joined = env.json(&["bisect", "--good", "main", "--bad", "left", "-c", "! test -e /broken"]);
+    assert_eq!(joined["first_bad"]["commit"], found["first_bad"]["commit"], "{joined}");
+    let joined = env.json(&[
+        "bisect",
+        "--good",
+        "left~1^1",
+        "--good",
+        "right",
+        "--bad",
+        "left",
+        "-c",
+        "! test -e /left-4 || ! test -e /right-4",
+    ]);
+    assert_eq!(
+        joined["first_bad"]["parents"].as_array().unwrap().len(),
+        2,
+        "it came with the merge: {joined}"
+    );
+    env.ok(&["switch", "-q", "main"]);
+    env.ok(&["branch", "-q", "-d", "left"]);
+    env.ok(&["branch", "left", &format!("{merged}^1")]);
+
     // What passes need not be an ancestor: where the histories parted is tested as well.
     let beside = env.json(&["bisect", "--good", "left", "--bad", "right", "-c", "! test -e /broken"]);
     assert_eq!(beside["first_bad"]["command"], "echo right > /right-3; touch /broken");

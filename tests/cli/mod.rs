@@ -3,7 +3,9 @@
 mod bad_input;
 mod bisect;
 mod blaming;
+mod checkouts;
 mod copying;
+mod copying_with;
 mod differing;
 mod exploring;
 mod export;
@@ -20,6 +22,7 @@ mod paging;
 mod reading;
 mod recorded;
 mod refs;
+mod replay;
 mod restricted;
 mod run;
 mod run_options;

@@ -136,6 +136,9 @@ fn notes_are_written_shown_and_removed_and_are_those_of_git() {
     env.ok(&["note", "-d", "main", "main~1"]);
     env.fails(125, &["note", "-d", "main"]);
     assert_eq!(env.ok(&["note"]), "");
+    // Notes are refs, so what was done to them is taken back as everything else.
+    env.ok(&["undo"]);
+    assert_eq!(env.ok(&["note", "main~1"]), "the base\n");
     env.fails(2, &["note", "main", "two", "words"]);
     env.fails(2, &["note", "--append", "main"]);
     env.fails(125, &["note", "main", " \n"]);

@@ -321,15 +321,14 @@ fn files_are_read_and_copied() {
     (exit 125)
     $ treebox cp base:/etc/motd out
     $ treebox cp base:/etc etc-out --json
-    {"entries":2,"path":"/etc","skipped":[],"state":"[ID]","to":"etc-out"}
+    {"entries":2,"excluded":0,"path":"/etc","skipped":[],"state":"[ID]","to":"etc-out"}
     $ treebox checkout base --to files
     ! treebox: 5 entries to files
     $ treebox checkout base --to files2 --path /etc --json
-    {"entries":2,"path":"/etc","skipped":[],"state":"[ID]","to":"files2"}
+    {"entries":2,"from":null,"kept":0,"left":[],"path":"/etc","removed":0,"skipped":[],"state":"[ID]","to":"files2","written":2}
     ! treebox: 2 entries to files2
     $ treebox checkout base --to files
-    ! treebox: files is not empty: give a new or empty directory
-    (exit 125)
+    ! treebox: 0 written, 0 removed, 5 kept to files
     "#);
 }
 

@@ -29,6 +29,8 @@ const VERBS: &[&str] = &[
     "grep",
     "cp",
     "merge",
+    "replay",
+    "cherry-pick",
     "reset",
     "reflog",
     "undo",

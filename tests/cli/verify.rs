@@ -90,6 +90,26 @@ fn every_step_back_to_the_root_is_verified_from_its_own_parent() {
 }
 
 #[test]
+fn both_sides_of_a_merge_are_verified_and_the_merge_is_named() {
+    let env = TestEnv::on_main();
+    env.ok(&["switch", "-q", "-c", "side"]);
+    env.ok(&["run", "-q", "-c", "echo side > /side"]);
+    env.ok(&["switch", "-q", "main"]);
+    env.ok(&["run", "-q", "-c", "echo main > /main"]);
+    env.ok(&["merge", "-q", "side"]);
+    let steps = env.json_lines(&["verify", "--all", "--epoch", "0"]);
+    let mut told: Vec<_> =
+        steps.iter().map(|step| format!("{} {}", step["reproducible"], step["command"])).collect();
+    told.sort();
+    insta::assert_snapshot!(told.join("\n"), @r#"
+    null "import host:latest"
+    null "merge side"
+    true "echo main > /main"
+    true "echo side > /side"
+    "#);
+}
+
+#[test]
 fn what_differs_is_told_with_its_likely_cause() {
     let env = TestEnv::on_main();
     twofold(

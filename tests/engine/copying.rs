@@ -190,7 +190,17 @@ fn files_leave_a_state_to_a_new_path_into_a_directory_or_in_a_files_place() {
         .unwrap(),
         Path::new("f")
     );
-    assert_eq!(out("/o", &to("dir")).unwrap_err().kind(), ErrorKind::Conflict);
+    // Into a directory of that name as with cp -a: what is there besides stays.
+    std::fs::write(to("dir/o/mine"), "mine").unwrap();
+    out("/o", &to("dir")).unwrap();
+    assert_eq!(crate::support::names(&to("dir/o")), ["f", "mine", "s", "sub"]);
+    std::fs::write(to("dir/o/sub/f"), "").unwrap();
+    symlink("/", to("dir/p")).unwrap();
+    let up = step(&state, "mkdir -p /o2/sub/f; ln -s x /p");
+    let conflict = engine().copy_out(&up, &path("/o2/sub"), &to("dir/o")).unwrap_err();
+    assert_eq!(conflict.kind(), ErrorKind::Conflict, "{conflict}");
+    engine().copy_out(&up, &path("/p"), &to("dir")).unwrap();
+    assert_eq!(std::fs::read_link(to("dir/p")).unwrap(), Path::new("x"));
     assert_eq!(out("/o/none", &to("x")).unwrap_err().kind(), ErrorKind::NotFound);
     assert_eq!(crate::support::names(host.path()), ["dir", "file", "link", "new", "s", "victim"]);
 }
@@ -220,7 +230,12 @@ fn a_checkout_gives_back_what_the_state_has() {
     branch("copy/back", "true");
     let back = copy_in(&dest, "copy/back", "/c").unwrap().state;
     assert_eq!(engine().diff(&state, &back, &[]).unwrap(), []);
-    let error = engine().checkout_to(&state, &path("/c"), &dest).unwrap_err();
+    // Again is nothing to do; a directory that nobody knows is not written to.
+    assert_eq!(engine().checkout_to(&state, &path("/c"), &dest).unwrap().entries, 0);
+    let other = host.path().join("other");
+    std::fs::create_dir(&other).unwrap();
+    std::fs::write(other.join("mine"), "mine").unwrap();
+    let error = engine().checkout_to(&state, &path("/c"), &other).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
 }
 

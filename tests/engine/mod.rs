@@ -10,6 +10,7 @@ mod layers;
 mod live;
 mod open;
 mod remembering;
+mod replay;
 mod scale;
 
 use std::sync::OnceLock;

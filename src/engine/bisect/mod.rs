@@ -52,7 +52,7 @@ impl BisectQuery {
 
 /// What a test says of a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Tested {
+pub enum BisectVerdict {
     /// It exited 0.
     Good,
     /// It exited with 1 to 124, 126 or 127, was not found, could not be executed, or its time was up.
@@ -88,7 +88,7 @@ pub struct BisectStep {
     /// Why it was tested.
     pub part: BisectPart,
     /// What came of it.
-    pub tested: Tested,
+    pub tested: BisectVerdict,
     /// The exit code as a shell gives it.
     pub exit_code: i32,
     /// Whether the same state had been tested before, so that nothing ran.
@@ -174,16 +174,16 @@ impl Core {
         for (commit, part) in ends {
             let (tested, code) = tests.test(commit, part, &search)?;
             match tested {
-                Tested::Good => {}
-                Tested::Abort => return Ok(Bisected::Aborted(commit, code)),
-                Tested::Bad | Tested::Skip => return Ok(Bisected::GoodFails(commit, code)),
+                BisectVerdict::Good => {}
+                BisectVerdict::Abort => return Ok(Bisected::Aborted(commit, code)),
+                BisectVerdict::Bad | BisectVerdict::Skip => return Ok(Bisected::GoodFails(commit, code)),
             }
         }
         let (tested, code) = tests.test(bad, BisectPart::Bad, &search)?;
         match tested {
-            Tested::Bad => {}
-            Tested::Abort => return Ok(Bisected::Aborted(bad, code)),
-            Tested::Good | Tested::Skip => return Ok(Bisected::BadPasses(bad, code)),
+            BisectVerdict::Bad => {}
+            BisectVerdict::Abort => return Ok(Bisected::Aborted(bad, code)),
+            BisectVerdict::Good | BisectVerdict::Skip => return Ok(Bisected::BadPasses(bad, code)),
         }
         loop {
             let at = match search.next() {
@@ -196,13 +196,13 @@ impl Core {
             let commit = walked[at].id;
             let step = tests.run(commit)?;
             match step.tested {
-                Tested::Good => search.good(at),
-                Tested::Bad => search.bad(at),
-                Tested::Skip => search.skip(at),
-                Tested::Abort => {}
+                BisectVerdict::Good => search.good(at),
+                BisectVerdict::Bad => search.bad(at),
+                BisectVerdict::Skip => search.skip(at),
+                BisectVerdict::Abort => {}
             }
             let (tested, code) = tests.tell(step, BisectPart::Middle, &search);
-            if tested == Tested::Abort {
+            if tested == BisectVerdict::Abort {
                 return Ok(Bisected::Aborted(commit, code));
             }
         }
@@ -235,17 +235,17 @@ impl Core {
 struct Tests<'t> {
     core: &'t Arc<Core>,
     query: &'t BisectQuery,
-    known: HashMap<StateId, (Tested, i32)>,
+    known: HashMap<StateId, (BisectVerdict, i32)>,
     hear: &'t mut dyn FnMut(&BisectStep),
 }
 
 impl Tests<'_> {
-    fn test(&mut self, commit: CommitId, part: BisectPart, search: &Search) -> Result<(Tested, i32)> {
+    fn test(&mut self, commit: CommitId, part: BisectPart, search: &Search) -> Result<(BisectVerdict, i32)> {
         let step = self.run(commit)?;
         Ok(self.tell(step, part, search))
     }
 
-    fn tell(&mut self, mut step: BisectStep, part: BisectPart, search: &Search) -> (Tested, i32) {
+    fn tell(&mut self, mut step: BisectStep, part: BisectPart, search: &Search) -> (BisectVerdict, i32) {
         step.part = part;
         (step.left, step.steps_left) = (search.left(), search.steps_left());
         (self.hear)(&step);
@@ -265,7 +265,7 @@ impl Tests<'_> {
             state: state.id(),
             made_by,
             part: BisectPart::Middle,
-            tested: Tested::Abort,
+            tested: BisectVerdict::Abort,
             exit_code: 0,
             known: true,
             duration: Duration::ZERO,
@@ -290,7 +290,7 @@ impl Tests<'_> {
             }
             // As a shell tells of it.
             Err(error) => {
-                step.tested = Tested::Bad;
+                step.tested = BisectVerdict::Bad;
                 step.stderr = error.to_string().into_bytes();
                 match error.kind() {
                     ErrorKind::CommandNotFound => 127,
@@ -306,11 +306,11 @@ impl Tests<'_> {
 }
 
 /// What an end says, as `git bisect run` has it.
-fn verdict(exited: Exited) -> Tested {
+fn verdict(exited: Exited) -> BisectVerdict {
     match exited.shell_code() {
-        0 => Tested::Good,
-        125 => Tested::Skip,
-        1..=127 => Tested::Bad,
-        _ => Tested::Abort,
+        0 => BisectVerdict::Good,
+        125 => BisectVerdict::Skip,
+        1..=127 => BisectVerdict::Bad,
+        _ => BisectVerdict::Abort,
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::content::{self, Form};
-use super::{Difference, How, hints};
+use super::{Deviation, DiffersIn, hints};
 use crate::engine::core::Core;
 use crate::engine::error::Result;
 use crate::object::{BlobId, Change, Entry, Name, Node, Timestamp, TreeId, TreePath};
@@ -14,7 +14,7 @@ pub(super) fn differences(
     old: &TreeId,
     new: &TreeId,
     epoch: Option<i64>,
-) -> Result<Vec<Difference>> {
+) -> Result<Vec<Deviation>> {
     let mut changes = Vec::new();
     core.each_change(old, new, &mut |change| {
         changes.push(change);
@@ -33,15 +33,15 @@ fn difference(
     change: &Change,
     epoch: Option<i64>,
     names: &Names<'_>,
-) -> Result<Option<Difference>> {
+) -> Result<Option<Deviation>> {
     let path = change.path.to_string();
     let (old, new) = match (&change.old, &change.new) {
         (Some(old), Some(new)) => (old, new),
         (old, _) => {
-            let how = vec![if old.is_some() { How::Missing } else { How::New }];
+            let how = vec![if old.is_some() { DiffersIn::Missing } else { DiffersIn::New }];
             let random = names.other(change).map(|other| hints::random_name(&other.to_string()));
             let hint = random.or_else(|| hints::hint(&path, &how, None).map(str::to_owned));
-            return Ok(Some(Difference { path: change.path.clone(), how, detail: None, hint }));
+            return Ok(Some(Deviation { path: change.path.clone(), how, detail: None, hint }));
         }
     };
     let (mut how, mut details, mut form) = (Vec::new(), Vec::new(), None);
@@ -52,22 +52,22 @@ fn difference(
         ) => {
             if then != now {
                 let found = contents(core, (then, *then_size), (now, *now_size))?;
-                how.push(if found.order { How::Order } else { How::Content });
+                how.push(if found.order { DiffersIn::Order } else { DiffersIn::Content });
                 details.push(found.detail);
                 form = Some(found.form);
             }
             if old_link != new_link {
-                how.push(How::Links);
+                how.push(DiffersIn::Links);
             }
         }
         (Node::Symlink { target: then }, Node::Symlink { target: now }) if then != now => {
-            how.push(How::Content);
+            how.push(DiffersIn::Content);
             let (then, now) = (String::from_utf8_lossy(then), String::from_utf8_lossy(now));
             details.push(format!("to `{then}` then, to `{now}` now"));
         }
         (Node::Directory { .. }, Node::Directory { .. }) => {}
         (then, now) if then != now => {
-            how.push(How::Kind);
+            how.push(DiffersIn::Kind);
             details.push(format!("a {} then, a {} now", then.kind().as_str(), now.kind().as_str()));
         }
         _ => {}
@@ -78,21 +78,27 @@ fn difference(
     }
     let hint = hints::hint(&path, &how, form).map(str::to_owned);
     let detail = (!details.is_empty()).then(|| details.join("; "));
-    Ok(Some(Difference { path: change.path.clone(), how, detail, hint }))
+    Ok(Some(Deviation { path: change.path.clone(), how, detail, hint }))
 }
 
-fn attributes(old: &Entry, new: &Entry, epoch: Option<i64>, how: &mut Vec<How>, details: &mut Vec<String>) {
+fn attributes(
+    old: &Entry,
+    new: &Entry,
+    epoch: Option<i64>,
+    how: &mut Vec<DiffersIn>,
+    details: &mut Vec<String>,
+) {
     let (then, now) = (&old.meta, &new.meta);
     if then.mode != now.mode {
-        how.push(How::Mode);
+        how.push(DiffersIn::Mode);
         details.push(format!("mode {:04o} then, {:04o} now", then.mode, now.mode));
     }
     if (then.uid, then.gid) != (now.uid, now.gid) {
-        how.push(How::Owner);
+        how.push(DiffersIn::Owner);
         details.push(format!("owner {}:{} then, {}:{} now", then.uid, then.gid, now.uid, now.gid));
     }
     if then.xattrs != now.xattrs {
-        how.push(How::Xattrs);
+        how.push(DiffersIn::Xattrs);
         let differ = |from: &Entry, other: &Entry| {
             let from = from
                 .meta
@@ -110,7 +116,7 @@ fn attributes(old: &Entry, new: &Entry, epoch: Option<i64>, how: &mut Vec<How>, 
     let is_directory =
         matches!(old.node, Node::Directory { .. }) || matches!(new.node, Node::Directory { .. });
     if !is_directory && clamped(then.mtime) != clamped(now.mtime) {
-        how.push(How::Mtime);
+        how.push(DiffersIn::Mtime);
     }
 }
 

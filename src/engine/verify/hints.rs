@@ -1,6 +1,6 @@
 //! What a difference is likely to come from, and what helps: pure.
 
-use super::How;
+use super::DiffersIn;
 use super::content::{Form, Likeness};
 
 /// Suspects by path: how the path ends or what stands in it, and what to say.
@@ -61,14 +61,14 @@ impl Place {
 }
 
 /// The likeliest cause of a difference at a path; `form` is that of its content, where that differs.
-pub(super) fn hint(path: &str, how: &[How], form: Option<Form>) -> Option<&'static str> {
-    if how == [How::Mtime] {
+pub(super) fn hint(path: &str, how: &[DiffersIn], form: Option<Form>) -> Option<&'static str> {
+    if how == [DiffersIn::Mtime] {
         return Some(CLAMP);
     }
     if let Some((_, text)) = PATHS.iter().find(|(place, _)| place.fits(path)) {
         return Some(text);
     }
-    if how.contains(&How::Order) && !matches!(form, Some(Form::Archive)) {
+    if how.contains(&DiffersIn::Order) && !matches!(form, Some(Form::Archive)) {
         return Some(
             "the order of a directory's entries is the file system's: sort what is read from it, such as find | sort",
         );
@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn the_usual_suspects_are_known() {
-        let by_path = |path: &str| hint(path, &[How::Content], Some(Form::Other));
+        let by_path = |path: &str| hint(path, &[DiffersIn::Content], Some(Form::Other));
         for (path, word) in [
             ("/etc/ld.so.cache", "ldconfig"),
             ("/usr/lib/python3/__pycache__/a.cpython-311.pyc", "PYTHONDONTWRITEBYTECODE"),
@@ -120,15 +120,15 @@ mod tests {
 
     #[test]
     fn contents_and_times_have_hints_of_their_own() {
-        let of = |form| hint("/x", &[How::Content, How::Mtime], Some(form)).unwrap_or_default();
+        let of = |form| hint("/x", &[DiffersIn::Content, DiffersIn::Mtime], Some(form)).unwrap_or_default();
         assert!(of(Form::GzipHeader).contains("gzip -n"));
         assert!(of(Form::Text(Likeness::Digits)).contains("SOURCE_DATE_EPOCH"));
         assert!(of(Form::Elf).contains("-ffile-prefix-map"));
-        assert!(hint("/var/log/x", &[How::Mtime], None).is_some_and(|hint| hint.contains("--epoch")));
+        assert!(hint("/var/log/x", &[DiffersIn::Mtime], None).is_some_and(|hint| hint.contains("--epoch")));
         assert!(
-            hint("/x", &[How::Order], Some(Form::Text(Likeness::None)))
+            hint("/x", &[DiffersIn::Order], Some(Form::Text(Likeness::None)))
                 .is_some_and(|hint| hint.contains("sort"))
         );
-        assert_eq!(hint("/x", &[How::Mode], None), None);
+        assert_eq!(hint("/x", &[DiffersIn::Mode], None), None);
     }
 }

@@ -79,7 +79,7 @@ impl VerifyOptions {
 /// How a path differs between the recorded result and the one of now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum How {
+pub enum DiffersIn {
     /// Only the recorded result has it.
     Missing,
     /// Only the result of now has it.
@@ -102,7 +102,7 @@ pub enum How {
     Mtime,
 }
 
-impl How {
+impl DiffersIn {
     /// The word that a script sees.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -122,11 +122,11 @@ impl How {
 
 /// One path that differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Difference {
+pub struct Deviation {
     /// Where.
     pub path: TreePath,
     /// In which ways.
-    pub how: Vec<How>,
+    pub how: Vec<DiffersIn>,
     /// Both sides of it, in words: the first line or byte that differs, modes, owners, times.
     pub detail: Option<String>,
     /// What it is likely to come from, and what helps.
@@ -153,7 +153,7 @@ pub struct Verified {
     /// How it ended now, as a shell gives it.
     pub exit_now: Option<i32>,
     /// The paths that differ, parents first.
-    pub paths: Vec<Difference>,
+    pub paths: Vec<Deviation>,
     /// How long it took.
     pub duration: Duration,
 }
@@ -268,9 +268,8 @@ impl Core {
                 let same_end = step.exit_then.is_none_or(|then| then == exit_now);
                 step.reproducible = Some(same_end && step.paths.is_empty());
             }
-            Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
-            // Of this step alone. What is wrong with the store or the machine shows with every step.
-            Err(error) => step.reason = Some(error.to_string()),
+            Err(error) if is_of_one_step(&error) => step.reason = Some(error.to_string()),
+            Err(error) => return Err(error),
         }
         Ok(step)
     }
@@ -331,6 +330,23 @@ impl Core {
             return Err(stopped());
         }
         Ok((ground.tree_left(&finished)?, finished))
+    }
+}
+
+/// Whether an error is about one command; what is wrong with the machine or the store concerns all.
+fn is_of_one_step(error: &Error) -> bool {
+    match error {
+        Error::Store(error) => error.is_missing(),
+        error => matches!(
+            error.kind(),
+            ErrorKind::Unsupported
+                | ErrorKind::NotFound
+                | ErrorKind::InvalidInput
+                | ErrorKind::CommandNotFound
+                | ErrorKind::CommandNotExecutable
+                | ErrorKind::OverLimit
+                | ErrorKind::TimedOut
+        ),
     }
 }
 

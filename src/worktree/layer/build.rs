@@ -29,6 +29,16 @@ pub struct BuildOptions {
     pub redirects: bool,
     /// When a file may be the blob's own inode.
     pub linking: Linking,
+    /// Whether a person is given the directory: devices are made where the system lets them be, and every owner that is not set is told.
+    pub exact: bool,
+}
+
+impl BuildOptions {
+    /// The owner that an entry gets on disk; `None` when owners are not set.
+    pub(super) fn owner(&self, meta: &Meta) -> Option<(u32, u32)> {
+        let mapped = |id: u32| if id < self.mapped_ids { id } else { 0 };
+        (self.mapped_ids > 1).then(|| (mapped(meta.uid), mapped(meta.gid)))
+    }
 }
 
 /// When a layer's file may be the blob's own inode.
@@ -131,21 +141,36 @@ impl LayerBuilder {
                     .map_err(|errno| dir.error("create symlink", name, errno))?;
                 self.dress(&dir, name, &entry.path, FileType::Symlink, &entry.meta)?;
             }
-            LayerNode::Device if self.options.stand_ins => {
+            LayerNode::Device { .. } if self.options.stand_ins => {
                 self.special(&dir, name, entry, FileType::Socket)?
+            }
+            LayerNode::Device { char, major, minor } if self.options.exact => {
+                let kind = if *char { FileType::CharacterDevice } else { FileType::BlockDevice };
+                let number = rustix::fs::makedev(*major, *minor);
+                match rustix::fs::mknodat(&dir.fd, name, kind, Mode::from_raw_mode(0o600), number) {
+                    Ok(()) => self.dress(&dir, name, &entry.path, kind, &entry.meta)?,
+                    Err(rustix::io::Errno::PERM) => self.without_device(entry),
+                    Err(errno) => return Err(dir.error("create", name, errno).into()),
+                }
             }
             LayerNode::Fifo | LayerNode::Socket => {
                 let kind = if entry.node == LayerNode::Fifo { FileType::Fifo } else { FileType::Socket };
                 self.special(&dir, name, entry, kind)?;
             }
-            LayerNode::Device => {
-                let reason = "only real root can make a device".to_owned();
-                self.built.skipped.push((entry.path.clone(), reason));
-            }
+            LayerNode::Device { .. } => self.without_device(entry),
             LayerNode::Whiteout => dir.make_whiteout(name)?,
         }
         self.leave(dir);
         Ok(())
+    }
+
+    fn without_device(&mut self, entry: &LayerEntry) {
+        self.built.skipped.push((entry.path.clone(), "only real root can make a device".to_owned()));
+    }
+
+    /// Gives what was made, with directories as they are while they are filled: for a caller who moves them first.
+    pub(super) fn leave_open(self) -> Built {
+        self.built
     }
 
     /// Sets the directories' times and modes and gives what was made.
@@ -188,11 +213,6 @@ impl LayerBuilder {
         }
     }
 
-    fn owner(&self, meta: &Meta) -> Option<(u32, u32)> {
-        let mapped = |id: u32| if id < self.options.mapped_ids { id } else { 0 };
-        (self.options.mapped_ids > 1).then(|| (mapped(meta.uid), mapped(meta.gid)))
-    }
-
     fn dress(
         &mut self,
         dir: &Dir,
@@ -201,11 +221,20 @@ impl LayerBuilder {
         kind: FileType,
         meta: &Meta,
     ) -> Result<(), LayerError> {
-        for missing in dress(dir, name, kind, meta, self.owner(meta))? {
-            let reason = format!("the disk does not take the attribute {}", missing.escape_ascii());
-            self.built.skipped.push((path.to_vec(), reason));
+        let mapped_ids = self.options.mapped_ids;
+        if self.options.exact && (meta.uid >= mapped_ids || meta.gid >= mapped_ids) {
+            let reason = "its owner is not set: no id here stands for it";
+            self.built.skipped.push((path.to_vec(), reason.to_owned()));
+        }
+        for missing in dress(dir, name, kind, meta, self.options.owner(meta))? {
+            self.built.skipped.push((path.to_vec(), Self::reason_of_attribute(&missing)));
         }
         Ok(())
+    }
+
+    /// What is said of an extended attribute that could not be set.
+    pub(super) fn reason_of_attribute(name: &[u8]) -> String {
+        format!("the disk does not take the attribute {}", name.escape_ascii())
     }
 
     fn special(
@@ -296,7 +325,7 @@ impl LayerBuilder {
         if !meta.xattrs.is_empty() {
             return Ok(false);
         }
-        let (uid, gid) = self.owner(meta).unwrap_or((0, 0));
+        let (uid, gid) = self.options.owner(meta).unwrap_or((0, 0));
         let same = stat.st_mode & 0o7777 == u32::from(meta.mode)
             && stat.st_uid == uid
             && stat.st_gid == gid

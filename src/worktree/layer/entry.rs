@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::disk::DiskError;
-use crate::object::{BlobId, LinkGroup, Meta};
+use crate::object::{BlobId, Entry, LinkGroup, Meta, Node};
 use serde::{Deserialize, Serialize};
 
 /// One entry of a layer; parents come before what is in them.
@@ -15,6 +15,22 @@ pub struct LayerEntry {
     pub meta: Meta,
     /// What it is.
     pub node: LayerNode,
+}
+
+impl LayerEntry {
+    /// The entry of a tree at a path; of a directory without what is in it.
+    pub fn of(path: Vec<u8>, entry: &Entry) -> Self {
+        let node = match &entry.node {
+            Node::Directory { .. } => LayerNode::Directory { opaque: false },
+            Node::File { blob, size, link } => LayerNode::File { blob: *blob, size: *size, link: *link },
+            Node::Symlink { target } => LayerNode::Symlink { target: target.clone() },
+            Node::Fifo => LayerNode::Fifo,
+            Node::Socket => LayerNode::Socket,
+            Node::Char { major, minor } => LayerNode::Device { char: true, major: *major, minor: *minor },
+            Node::Block { major, minor } => LayerNode::Device { char: false, major: *major, minor: *minor },
+        };
+        Self { path, meta: entry.meta.clone(), node }
+    }
 }
 
 /// What a layer's entry is.
@@ -43,8 +59,15 @@ pub enum LayerNode {
     Fifo,
     /// A Unix socket's name.
     Socket,
-    /// A device, which only real root could make.
-    Device,
+    /// A device, which only real root can make.
+    Device {
+        /// Whether it is one of characters, not of blocks.
+        char: bool,
+        /// Its major number.
+        major: u32,
+        /// Its minor number.
+        minor: u32,
+    },
     /// A name that lower layers have and this one hides.
     Whiteout,
 }

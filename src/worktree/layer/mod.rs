@@ -4,7 +4,8 @@
 //! - [`LayerBuilder`] makes the directory from such entries (in the worker, as root of the user namespace);
 //! - [`capture`] reads what a run left in its upper directory and takes new bytes into the store (in the worker);
 //! - [`Applied`] edits the parent's tree with what was captured (host side);
-//! - [`merge_layers`] joins several layers into one by hard links (in the worker).
+//! - [`merge_layers`] joins several layers into one by hard links (in the worker);
+//! - [`update`] brings a directory that a person has from one tree to another, of which [`plan_update`] says what differs.
 //!
 //! # Invariants
 //! - A layer shows exactly the tree it was made from, except for what the caller's ids cannot own or make: those entries are reported, and
@@ -22,10 +23,12 @@ mod entry;
 mod inode;
 mod merge;
 mod plan;
+mod update;
 
 pub use apply::{Applied, ApplyError, IdRange, apply};
 pub use build::{BuildOptions, Built, LayerBuilder, Linking};
 pub use capture::{Capture, CaptureOptions, Captured, CapturedNode, RecordOf, Recorded, capture};
 pub use entry::{LayerEntry, LayerError, LayerNode};
 pub use merge::merge_layers;
-pub use plan::{plan_delta, plan_whole};
+pub use plan::{plan_delta, plan_update, plan_whole};
+pub use update::{Ground, PlannedChange, STAGING_PREFIX, UpdateOptions, Updated, update};

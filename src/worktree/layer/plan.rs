@@ -1,6 +1,9 @@
 //! Which entries a layer of a tree has.
 
+use std::collections::BTreeSet;
+
 use super::entry::{LayerEntry, LayerNode};
+use super::update::PlannedChange;
 use crate::object::{Entry, Meta, Name, Node, SourceError, Timestamp, Tree, TreeSource};
 
 type Emit<'e> = &'e mut dyn FnMut(LayerEntry) -> Result<(), SourceError>;
@@ -69,6 +72,69 @@ fn delta(
     Ok(())
 }
 
+/// Gives what has to change for a directory to show `new`, which may show any of `known` or nothing of them; parents first. Subtrees that
+/// are the same in all are not read. What `leaves_out` says of a path and whether it is a directory is left out of `new`.
+pub fn plan_update(
+    source: &dyn TreeSource,
+    known: &[Entry],
+    new: &Entry,
+    leaves_out: &dyn Fn(&[u8], bool) -> bool,
+    emit: &mut dyn FnMut(PlannedChange) -> Result<(), SourceError>,
+) -> Result<(), SourceError> {
+    update(source, &mut Vec::new(), known, Some(new), leaves_out, emit)
+}
+
+fn update(
+    source: &dyn TreeSource,
+    path: &mut Vec<u8>,
+    known: &[Entry],
+    new: Option<&Entry>,
+    leaves_out: &dyn Fn(&[u8], bool) -> bool,
+    emit: &mut dyn FnMut(PlannedChange) -> Result<(), SourceError>,
+) -> Result<(), SourceError> {
+    let mut entries: Vec<LayerEntry> = Vec::with_capacity(known.len());
+    for entry in known.iter().map(|entry| layer_entry(path, entry, false)) {
+        if !entries.contains(&entry) {
+            entries.push(entry);
+        }
+    }
+    let planned = PlannedChange {
+        path: path.clone(),
+        known: entries,
+        new: new.map(|new| layer_entry(path, new, false)),
+    };
+    emit(planned)?;
+    let tree = |entry: &Entry| match &entry.node {
+        Node::Directory { tree, .. } => source.tree(tree).map(Some),
+        _ => Ok(None),
+    };
+    let trees = known.iter().map(tree).collect::<Result<Vec<_>, _>>()?;
+    let new = new.map(tree).transpose()?.flatten();
+    let names: BTreeSet<&Name> = trees
+        .iter()
+        .flatten()
+        .chain(&new)
+        .flat_map(|tree| tree.entries().iter().map(|(name, _)| name))
+        .collect();
+    for name in names {
+        let known: Vec<Option<&Entry>> =
+            trees.iter().map(|tree| tree.as_ref().and_then(|tree| tree.get(name))).collect();
+        let new = new.as_ref().and_then(|tree| tree.get(name));
+        below(path, name, |path| {
+            let new = new.filter(|new| !leaves_out(path, matches!(new.node, Node::Directory { .. })));
+            if !known.is_empty() && known.iter().all(|known| *known == new) {
+                return Ok(());
+            }
+            let known: Vec<Entry> = known.iter().filter_map(|known| known.cloned()).collect();
+            if known.is_empty() && new.is_none() {
+                return Ok(());
+            }
+            update(source, path, &known, new, leaves_out, emit)
+        })?;
+    }
+    Ok(())
+}
+
 fn below<T>(path: &mut Vec<u8>, name: &Name, act: impl FnOnce(&mut Vec<u8>) -> T) -> T {
     let len = path.len();
     if len > 0 {
@@ -81,13 +147,9 @@ fn below<T>(path: &mut Vec<u8>, name: &Name, act: impl FnOnce(&mut Vec<u8>) -> T
 }
 
 fn layer_entry(path: &[u8], entry: &Entry, opaque: bool) -> LayerEntry {
-    let node = match &entry.node {
-        Node::Directory { .. } => LayerNode::Directory { opaque },
-        Node::File { blob, size, link } => LayerNode::File { blob: *blob, size: *size, link: *link },
-        Node::Symlink { target } => LayerNode::Symlink { target: target.clone() },
-        Node::Fifo => LayerNode::Fifo,
-        Node::Socket => LayerNode::Socket,
-        Node::Char { .. } | Node::Block { .. } => LayerNode::Device,
-    };
-    LayerEntry { path: path.to_vec(), meta: entry.meta.clone(), node }
+    let mut layer = LayerEntry::of(path.to_vec(), entry);
+    if opaque && let LayerNode::Directory { opaque } = &mut layer.node {
+        *opaque = true;
+    }
+    layer
 }

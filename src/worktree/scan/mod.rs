@@ -25,7 +25,7 @@ pub(crate) use error::ScanErrorContext;
 pub use inode::{Inode, LeftOut, Owners, XattrSource, is_portable, read_xattrs};
 pub use read::{FileReader, StoredFile};
 
-use crate::object::{Draft, Kind, TreePath};
+use crate::object::{Draft, Kind, Patterns, TreePath};
 use crate::store::Batch;
 
 /// How many files wait, opened, for a thread that reads them.
@@ -41,6 +41,8 @@ pub struct ScanOptions {
     pub owners: Owners,
     /// Paths below the source that are left out with everything in them.
     pub exclude: Vec<TreePath>,
+    /// Patterns that leave paths below the source out.
+    pub patterns: Patterns,
     /// Host directories that are left out wherever the walk meets them, known by device and inode, such as the store itself.
     pub exclude_directories: Vec<PathBuf>,
     /// Whether directories of another file system than the source's become empty ones.
@@ -54,6 +56,7 @@ impl Default for ScanOptions {
         Self {
             owners: Owners::AsOnDisk,
             exclude: Vec::new(),
+            patterns: Patterns::default(),
             exclude_directories: Vec::new(),
             one_file_system: false,
             follow_source: true,

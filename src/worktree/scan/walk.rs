@@ -202,6 +202,10 @@ impl<'a, 's> Walk<'a, 's> {
         let Some(inode) = self.seen(Inode::at(above, name.as_bytes()), "look at", &host_path)? else {
             return Ok(false);
         };
+        if self.matches_pattern(&path, inode.kind) {
+            self.skip(host_path, SkipReason::Excluded);
+            return Ok(false);
+        }
         match inode.kind {
             Kind::Directory => return Ok(true),
             Kind::File => {
@@ -321,6 +325,15 @@ impl<'a, 's> Walk<'a, 's> {
 
     fn is_excluded(&self, path: &TreePath) -> bool {
         self.options.exclude.iter().any(|exclude| exclude.names() == &path.names()[self.depth..])
+    }
+
+    fn matches_pattern(&self, path: &TreePath, kind: Kind) -> bool {
+        let patterns = &self.options.patterns;
+        if patterns.is_empty() {
+            return false;
+        }
+        let below: TreePath = path.names()[self.depth..].to_vec().into();
+        patterns.excludes(&below.to_relative_bytes(), kind == Kind::Directory)
     }
 
     fn skip(&mut self, host_path: PathBuf, reason: SkipReason) {
