@@ -46,6 +46,7 @@ mod operations;
 mod outcome;
 mod owned;
 mod pick;
+mod place;
 mod prepared;
 mod pull;
 mod push;
