@@ -138,6 +138,17 @@ fn a_command_runs_as_any_user_and_devices_are_in_the_tree() {
 }
 
 #[test]
+fn a_file_that_is_there_is_written_by_whom_its_mode_lets_though_its_directory_does_not() {
+    let env = TestEnv::new();
+    let from = env.step("host", "touch /told; chmod 666 /told; mkdir /there");
+    for kind in ["recorded", "auto"] {
+        let text = "echo x > /told; cat /told; mkdir /there 2>&1 | grep -c exists; touch /made 2>/dev/null || echo refused";
+        let ran = env.json(&["--identity", kind, "run", "--from", &from, "-u", "7:8", "-c", text]);
+        assert_eq!(ran["stdout"], "x\n1\nrefused\n", "{kind}: {ran}");
+    }
+}
+
+#[test]
 fn the_kind_of_identity_is_part_of_the_key() {
     let env = TestEnv::new();
     let first = env.json(&["--identity", "recorded", "run", "--from", "host", "-c", "echo > /x"]);

@@ -6,7 +6,7 @@
 use std::os::fd::OwnedFd;
 
 use nix::libc;
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::calls::Call;
@@ -77,7 +77,9 @@ impl Emulator {
         let gives_group = u32::from(stat.stx_mode) & libc::S_ISGID != 0;
         let gid = if gives_group { self.is_now(&parent, &stat)?.gid } else { creds.gids.files };
         if !creds.is_root() && !may_make(creds, &self.is_now(&parent, &stat)?, stat.stx_mode) {
-            return Err(Errno::ACCESS.into());
+            // What is there needs no permission to be made: the kernel opens it, or says that it exists.
+            let there = rustix::fs::statat(&parent, &name, AtFlags::SYMLINK_NOFOLLOW).is_ok();
+            return Err(if there { Stop::Continue } else { Errno::ACCESS.into() });
         }
         let owner = Recorded { uid: creds.uids.files, gid, ..Recorded::default() };
         Ok(Place { parent, name, owner })
