@@ -45,6 +45,14 @@ fn main() {
         let look = Command::new("true").disposable(true);
         bench.iter(|| black_box(base.run(&look).unwrap().exit_code));
     });
+    for (name, jobs) in
+        [("20 disposable runs one after the other", 1), ("20 disposable runs, two at once", 2)]
+    {
+        let looks = vec![Command::new("true").disposable(true); 20];
+        criterion.bench_function(name, |bench| {
+            bench.iter(|| assert!(base.all(&looks, jobs).iter().all(|run| run.as_ref().unwrap().success())));
+        });
+    }
     let mut number = 0;
     criterion.bench_function("step of one small file", |bench| {
         bench.iter(|| {

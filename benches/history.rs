@@ -10,7 +10,7 @@ use std::process::Command as Process;
 use std::time::{Duration, Instant};
 
 use treebox::blocking::{Engine, State};
-use treebox::{CopySource, Durability, EngineOptions, ImportSource, TreePath};
+use treebox::{CopySource, Durability, EngineOptions, ImportSource, MergeHow, MergeOptions, TreePath};
 
 const COMMITS: usize = 10_000;
 const BRANCHES: usize = 1_000;
@@ -35,9 +35,15 @@ struct Figures {
 }
 
 impl Figures {
-    fn time(&mut self, name: &str, bound: Duration, mut work: impl FnMut()) {
+    fn time(&mut self, name: &str, bound: Duration, work: impl FnMut()) {
+        self.time_after(name, bound, || (), work);
+    }
+
+    /// Times work that something has to be prepared for each time.
+    fn time_after(&mut self, name: &str, bound: Duration, mut prepare: impl FnMut(), mut work: impl FnMut()) {
         let mut times: Vec<_> = (0..ROUNDS)
             .map(|_| {
+                prepare();
                 let start = Instant::now();
                 work();
                 start.elapsed()
@@ -177,9 +183,28 @@ fn wide(engine: &Engine, dir: &Path, figures: &mut Figures) {
         })
     };
     let base = import(engine, dir, "wide", files(0, "file"));
-    let ours = import(engine, dir, "ours", files(7, "ours"));
-    engine.create_branch("ours", &ours, false).unwrap();
+    let changed =
+        |turn: usize, with: &str| files(turn, with).filter(move |(_, content)| !content.starts_with(b"file"));
+    for (name, turn) in [("left", 7), ("right", 11)] {
+        engine.create_branch(name, &base, false).unwrap();
+        copy(engine, name, changed(turn, name));
+    }
+    engine.switch("left").unwrap();
+    let (left, right) = (engine.resolve("left").unwrap(), engine.resolve("right").unwrap());
     figures.time("diff of 25 000 files, 10 differ", ms(5), || {
-        assert_eq!(engine.diff(&base, &ours, &[]).unwrap().len(), 10);
+        assert_eq!(engine.diff(&base, &left, &[]).unwrap().len(), 10);
     });
+    // From the states to the merge commit and the moved branch; another message makes another commit.
+    let mut turn = 0;
+    figures.time_after(
+        "merge of 25 000 files, 10 changed on each side",
+        ms(5),
+        || drop(engine.create_branch("left", &left, true).unwrap()),
+        || {
+            turn += 1;
+            let options = MergeOptions { message: Some(format!("merge {turn}")), ..MergeOptions::default() };
+            assert_eq!(engine.merge("right", &options).unwrap().how, MergeHow::Merged);
+        },
+    );
+    assert_eq!(engine.diff(&right, &engine.head_state().unwrap(), &[]).unwrap().len(), 10);
 }

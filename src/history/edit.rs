@@ -228,7 +228,7 @@ impl History {
             let source = match applied {
                 Ok(()) => {
                     self.settle()?;
-                    self.pack_when_grown();
+                    self.pack_when_grown(lock);
                     return Ok(());
                 }
                 Err(ApplyError::Half(error)) => {

@@ -227,6 +227,33 @@ impl Local {
         Ok(())
     }
 
+    /// Writes refs, which stay where they are, into `packed-refs`; with `only` their own files go.
+    pub(super) fn pack_refs(&self, refs: &[Step], only: bool) -> Result<(), GitError> {
+        use gix::refs::file::transaction::PackedRefs;
+        let objects = Box::new(self.0.objects.clone());
+        let packed = match only {
+            true => PackedRefs::DeletionsAndNonSymbolicUpdatesRemoveLooseSourceReference(objects),
+            false => PackedRefs::DeletionsAndNonSymbolicUpdates(objects),
+        };
+        // A tag's own value may be a tag object, which an edit of it would replace by the commit.
+        let stay = |step: &Step| match &step.old {
+            OldValue::Is(value) => {
+                let mut edit = edit(step, "");
+                if let Change::Update { new, .. } = &mut edit.change {
+                    *new = value.target.clone();
+                }
+                Some(edit)
+            }
+            OldValue::Absent | OldValue::Broken => None,
+        };
+        let mut store = self.0.refs.clone();
+        store.write_reflog = gix::refs::store::WriteReflog::Disable;
+        let transaction = store.transaction().packed_refs(packed);
+        let edits: Vec<_> = refs.iter().filter_map(stay).collect();
+        let prepared = transaction.prepare(edits, LOCK_PATIENCE, LOCK_PATIENCE).map_err(wrong)?;
+        prepared.commit(None).map(drop).map_err(wrong)
+    }
+
     /// Writes an object unless it exists.
     pub(super) fn write(&self, kind: Kind, bytes: &[u8]) -> Result<Written, GitError> {
         let kind = match kind {

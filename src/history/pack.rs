@@ -1,4 +1,4 @@
-//! Packing objects: a loose one takes a block of the disk, a packed one what it holds.
+//! Packing: a loose object or ref takes a block of the disk, a packed one what it holds; and one file is read faster than a thousand.
 //!
 //! # Durability
 //! A pack is on disk, whatever the history's durability, before anything that it replaces is removed.
@@ -6,13 +6,18 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::{EditError, History, HistoryError, sync};
+use super::git::{OldValue, Step};
+use super::journal::Lock;
+use super::{EditError, History, HistoryError, RefKind, Who, sync};
 use crate::object::CommitId;
 
 /// Loose objects above which they are packed; three to a commit.
 const MAX_LOOSE_OBJECTS: usize = 2048;
 /// Packs of about one size above which they become one.
 const MAX_SIMILAR_PACKS: usize = 16;
+
+/// Loose refs above which they are packed.
+const MAX_LOOSE_REFS: usize = 128;
 
 /// What packing came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -24,22 +29,79 @@ pub struct Packed {
 }
 
 impl History {
-    /// Packs every loose object and joins all packs.
+    /// Packs every loose object and ref, and joins all packs.
     pub fn pack(&self) -> Result<Packed, EditError> {
-        let _lock = self.lock()?;
+        let lock = self.lock()?;
+        self.pack_refs(&lock, &self.loose_refs()?)?;
         let loose = self.loose_objects()?;
         Ok(self.pack_objects(&loose, &self.packs()?)?)
     }
 
-    /// Packs loose objects when there are many, and joins packs when there are many. Called under the lock.
+    /// Packs loose objects, loose refs and packs when there are many. Called under the lock.
     ///
     /// It is no part of what it is called from: that it fails is no failure of a change that has been made.
-    pub(super) fn pack_when_grown(&self) {
-        if !self.has_many_loose_objects() {
-            return;
+    pub(super) fn pack_when_grown(&self, lock: &Lock) {
+        let loose_refs = self.loose_refs().unwrap_or_default();
+        if loose_refs.len() > MAX_LOOSE_REFS {
+            let _ = self.pack_refs(lock, &loose_refs);
         }
-        let _ = self.loose_objects().and_then(|loose| self.pack_objects(&loose, &[]));
-        let _ = self.join_packs();
+        if self.has_many_loose_objects() {
+            let _ = self.loose_objects().and_then(|loose| self.pack_objects(&loose, &[]));
+            let _ = self.join_packs();
+        }
+    }
+
+    /// Moves refs from files of their own into one. The note is there for their lock files, should this process be killed.
+    fn pack_refs(&self, lock: &Lock, names: &[String]) -> Result<(), HistoryError> {
+        let git = self.git.local();
+        let stay = |full: &String| {
+            let value = git.find(full).ok().flatten()?;
+            Some(Step { full: full.clone(), new: Some(value.commit), old: OldValue::Is(value) })
+        };
+        let steps: Vec<_> = names.iter().filter_map(stay).collect();
+        if steps.is_empty() {
+            return Ok(());
+        }
+        let failed = |source| self.git_error("packing refs", source);
+        lock.note(self, &steps, None, self.operations_len(), "pack refs", &Who::treebox(0))?;
+        git.pack_refs(&steps, false).map_err(failed)?;
+        for path in [self.directory.join("packed-refs"), self.directory.clone()] {
+            self.synced(sync::path(&path), &path)?;
+        }
+        git.pack_refs(&steps, true).map_err(failed)?;
+        // The library removes directories that are empty now; stock git wants some of them.
+        for kind in RefKind::ALL {
+            let directory = self.directory.join(kind.prefix());
+            std::fs::create_dir_all(&directory)
+                .map_err(|source| HistoryError::io("making", &directory, source))?;
+        }
+        Ok(())
+    }
+
+    /// The full names of the refs that are files of their own.
+    fn loose_refs(&self) -> Result<Vec<String>, HistoryError> {
+        let mut found = Vec::new();
+        let mut todo: Vec<_> =
+            RefKind::ALL.iter().map(|kind| kind.prefix().trim_end_matches('/').to_owned()).collect();
+        while let Some(name) = todo.pop() {
+            let path = self.directory.join(&name);
+            let failed = |source| HistoryError::io("listing", &path, source);
+            // The directory of a kind that no ref is of need not be there.
+            let Ok(listed) = std::fs::read_dir(&path) else { continue };
+            for entry in listed {
+                let entry = entry.map_err(failed)?;
+                let (file_name, kind) = (entry.file_name(), entry.file_type().map_err(failed)?);
+                // What is not text has no name here.
+                let Some(part) = file_name.to_str() else { continue };
+                let full = format!("{name}/{part}");
+                if kind.is_dir() {
+                    todo.push(full);
+                } else if !part.ends_with(".lock") {
+                    found.push(full);
+                }
+            }
+        }
+        Ok(found)
     }
 
     /// Looks at one of 256 directories, as `git gc --auto` does: names are hashes, so each has as many.

@@ -1,8 +1,11 @@
 //! `treebox bisect`.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use crate::support::{TestEnv, masked};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::support::{TestEnv, masked, nap, sleepers, wait_for_sleepers};
 
 /// A branch `main` of that many steps; each adds its number as a line to `/log`, and from the culprit on `/broken` is there.
 fn steps(env: &TestEnv, count: usize, culprit: usize) {
@@ -193,4 +196,17 @@ fn commits_that_cannot_be_tested_are_gone_around_or_named() {
     "#);
     let named = env.json(&["bisect", "--good", "host", "-e", "LIMIT=5", "-c", test]);
     assert_eq!((&named["result"], named["candidates"].as_array().unwrap().len()), (&"undecided".into(), 4));
+}
+
+#[test]
+fn an_interrupt_ends_the_search_and_what_runs() {
+    let env = TestEnv::on_main();
+    steps(&env, 2, 1);
+    let nap = nap(1084);
+    let args = ["bisect", "--good", "host", "--", "sleep", &nap];
+    let child = env.command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    wait_for_sleepers(&nap, 1);
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.stdout.len(), sleepers(&nap)), (Some(130), 0, 0));
 }

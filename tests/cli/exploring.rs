@@ -1,12 +1,11 @@
 //! `run --commands`: several commands on one state.
 
 use std::process::Stdio;
-use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::support::{TestEnv, masked};
+use crate::support::{TestEnv, masked, nap, sleepers, wait_for_sleepers};
 
 /// Lines in the order of their numbers: the order in which commands end is theirs.
 fn sorted(text: &str) -> String {
@@ -78,12 +77,12 @@ fn json_gives_one_object_a_command_in_the_shape_of_a_run() {
 #[test]
 fn the_winner_of_a_race_moves_the_branch_as_a_run_does() {
     let env = TestEnv::on_main();
-    env.file("commands", "exit 1\nsleep 0.3; echo won > /won\nsleep 1081.1\n");
+    env.file("commands", "exit 1\nsleep 0.8; echo won > /won\nsleep 1081.1\n");
     let ran = env.run(&["run", "--jobs", "3", "--race", "--commands", "commands"]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     insta::assert_snapshot!(masked(&sorted(&ran.text())), @r#"
     0 failed exit 1; [ID] unchanged [TIME]: exit 1
-    1 won main [ID] (+1 ~0 -0) [TIME]: sleep 0.3; echo won > /won
+    1 won main [ID] (+1 ~0 -0) [TIME]: sleep 0.8; echo won > /won
     2 cancelled: sleep 1081.1
     "#);
     assert_eq!(env.ok(&["cat", "main:/won"]), "won\n");
@@ -135,27 +134,18 @@ fn what_makes_no_sense_together_is_refused() {
 #[test]
 fn an_interrupt_kills_every_command_and_leaves_nothing() {
     let env = TestEnv::on_main();
-    env.file("commands", "touch /x; sleep 1082.1\ntouch /y; sleep 1082.2\ntouch /z; sleep 1082.3\n");
+    let nap = nap(1082);
+    env.file("commands", format!("touch /x; sleep {nap}\ntouch /y; sleep {nap}\ntouch /z; sleep {nap}\n"));
     let mut command = env.command(&["run", "--jobs", "2", "--commands", "commands"]);
     let child = command.stdout(Stdio::piped()).spawn().unwrap();
-    let began = Instant::now();
-    let asleep = || {
-        let cmdlines = std::fs::read_dir("/proc").unwrap().flatten();
-        let cmdlines =
-            cmdlines.map(|process| std::fs::read(process.path().join("cmdline")).unwrap_or_default());
-        cmdlines.filter(|line| line.starts_with(b"sleep\x001082.")).count()
-    };
-    while asleep() < 2 {
-        assert!(began.elapsed() < Duration::from_secs(20), "they do not begin");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    wait_for_sleepers(&nap, 2);
     kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).unwrap();
     let output = child.wait_with_output().unwrap();
-    assert_eq!((output.status.code(), asleep()), (Some(130), 0));
+    assert_eq!((output.status.code(), sleepers(&nap)), (Some(130), 0));
     let text = sorted(&String::from_utf8(output.stdout).unwrap());
-    insta::assert_snapshot!(text, @r#"
-    0 cancelled: touch /x; sleep 1082.1
-    1 cancelled: touch /y; sleep 1082.2
-    2 never-started: touch /z; sleep 1082.3
+    insta::assert_snapshot!(text.replace(&nap, "[NAP]"), @r#"
+    0 cancelled: touch /x; sleep [NAP]
+    1 cancelled: touch /y; sleep [NAP]
+    2 never-started: touch /z; sleep [NAP]
     "#);
 }

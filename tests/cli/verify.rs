@@ -1,13 +1,12 @@
 //! `treebox verify`.
 
 use std::process::Stdio;
-use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::support::{TestEnv, masked};
+use crate::support::{TestEnv, masked, nap, sleepers, wait_for_sleepers};
 
 /// Moves `main` by a command that does one thing now and another when it is verified: what a cache holds is not kept with a run.
 fn twofold(env: &TestEnv, now: &str, verified: &str) {
@@ -217,23 +216,14 @@ fn what_a_run_brought_along_is_brought_again() {
 #[test]
 fn an_interrupt_or_the_time_ends_it() {
     let env = TestEnv::on_main();
-    twofold(&env, "echo x > /x", "echo x > /x; sleep 1083.1");
+    let nap = nap(1083);
+    twofold(&env, "echo x > /x", &format!("echo x > /x; sleep {nap}"));
     let told = env.json(&["verify", "--epoch", "0", "--timeout", "0.3"]);
     assert_eq!((&told["reproducible"], &told["exit_now"]), (&false.into(), &124.into()));
 
     let child = env.command(&["verify"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let sleeps = || {
-        let mut processes = std::fs::read_dir("/proc").unwrap().flatten();
-        processes.any(|process| {
-            std::fs::read(process.path().join("cmdline")).is_ok_and(|line| line == b"sleep\x001083.1\0")
-        })
-    };
-    let began = Instant::now();
-    while !sleeps() {
-        assert!(began.elapsed() < Duration::from_secs(20), "it does not begin");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    wait_for_sleepers(&nap, 1);
     kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).unwrap();
     let output = child.wait_with_output().unwrap();
-    assert_eq!((output.status.code(), output.stdout.len(), sleeps()), (Some(130), 0, false));
+    assert_eq!((output.status.code(), output.stdout.len(), sleepers(&nap)), (Some(130), 0, 0));
 }

@@ -6,15 +6,7 @@ use proptest::prelude::*;
 use treebox::{ErrorKind, Fate, Mount, Reuse};
 
 use super::*;
-
-/// Whether a process with that argument is anywhere.
-fn runs(argument: &str) -> bool {
-    let mut processes = std::fs::read_dir("/proc").unwrap().flatten();
-    processes.any(|process| {
-        let line = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
-        line.split(|byte| *byte == 0).any(|word| word == argument.as_bytes())
-    })
-}
+use crate::support::{nap, sleepers, wait_for_sleepers};
 
 fn wait_for(what: &str, mut there: impl FnMut() -> bool) {
     let began = Instant::now();
@@ -75,12 +67,13 @@ fn the_first_success_wins_a_race_and_the_losers_leave_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let engine = open(dir.path());
     let base = engine.import(&ImportSource::parse("host").unwrap(), None).unwrap().state;
-    let sleeper = "(sleep 1077.1 &); echo left > /left; sleep 1077.1";
+    let nap = nap(1077);
+    let sleeper = format!("(sleep {nap} &); echo left > /left; sleep {nap}");
     let commands = [
         Command::shell("echo no > /no; exit 4"),
-        Command::shell(sleeper),
+        Command::shell(&sleeper),
         Command::new("no-such-program"),
-        Command::shell("sleep 0.2; echo won > /won"),
+        Command::shell("sleep 0.8; echo won > /won"),
         Command::shell(format!("{sleeper}; echo second")),
         Command::shell("echo never > /never"),
     ];
@@ -93,7 +86,7 @@ fn the_first_success_wins_a_race_and_the_losers_leave_nothing() {
     assert!(matches!(&race.fates[4], Fate::Cancelled), "{race:?}");
     assert!(matches!(&race.fates[5], Fate::NeverStarted), "{race:?}");
     // They are gone when the race is over, not some time later.
-    assert!(!runs("1077.1"));
+    assert_eq!(sleepers(&nap), 0);
     assert_eq!(crate::support::names(&dir.path().join("store/tmp")), Vec::<String>::new());
     for loser in [1, 5] {
         let again = commands[loser].clone().timeout(Duration::from_millis(300)).reuse(Reuse::Always);
@@ -131,7 +124,7 @@ fn a_race_that_nobody_can_win_has_no_winner() {
 fn a_winner_whose_files_cannot_be_kept_has_not_won() {
     let commands = [
         Command::shell("head -c 3000000 /dev/zero > /big").disk(1_000_000),
-        Command::shell("sleep 0.3; echo small > /small"),
+        Command::shell("sleep 0.8; echo small > /small"),
     ];
     let race = base().race(&commands, 2);
     assert_eq!(race.winner, Some(1), "{race:?}");
@@ -140,17 +133,18 @@ fn a_winner_whose_files_cannot_be_kept_has_not_won() {
 
 #[test]
 fn work_that_is_cancelled_ends_whole() {
+    let nap = nap(1079);
     let cancel = treebox::Cancel::new();
     let options = treebox::ExploreOptions::new().jobs(2).cancel(cancel.clone());
     let target = treebox::Target { from: Some(base().id().to_string()), ..Default::default() };
-    let commands: Vec<_> = (0..4).map(|_| Command::shell("touch /x; sleep 1079.1")).collect();
+    let commands: Vec<_> = (0..4).map(|_| Command::shell(format!("touch /x; sleep {nap}"))).collect();
     let explored = std::thread::scope(|scope| {
         let work = scope.spawn(|| engine().explore(&target, &commands, &options, &|_, _| {}).unwrap());
-        wait_for("the sleeper", || runs("1079.1"));
+        wait_for_sleepers(&nap, 2);
         cancel.cancel();
         work.join().unwrap()
     });
-    assert!(!runs("1079.1"));
+    assert_eq!(sleepers(&nap), 0);
     let fates = &explored.race.fates;
     let count = |test: fn(&Fate) -> bool| fates.iter().filter(|fate| test(fate)).count();
     assert_eq!(
@@ -174,17 +168,18 @@ fn dropping_the_future_of_a_race_kills_it() {
         assert_eq!(all[0].as_ref().unwrap().exit_code, Some(2));
         assert_eq!(all[1].as_ref().unwrap().stdout, b"hi\n");
 
-        let sleepers = (0..3).map(|_| Command::shell("sleep 1080.1")).collect();
+        let nap = nap(1080);
+        let commands = (0..3).map(|_| Command::new("sleep").arg(nap.as_str())).collect();
         let begun = async {
-            while !runs("1080.1") {
+            while sleepers(&nap) < 2 {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
         tokio::select! {
-            race = base.race(sleepers, 2) => panic!("it ended by itself: {race:?}"),
+            race = base.race(commands, 2) => panic!("it ended by itself: {race:?}"),
             () = begun => {}
         }
-        wait_for("the sleepers' end", || !runs("1080.1"));
+        wait_for_sleepers(&nap, 0);
         let tmp = dir.path().join("store/tmp");
         wait_for("an empty tmp/", || crate::support::names(&tmp).is_empty());
     });

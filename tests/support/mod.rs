@@ -190,6 +190,27 @@ impl Drop for TestEnv {
     }
 }
 
+/// An argument for `sleep` that no other run of the tests on this machine has.
+pub fn nap(seconds: u32) -> String {
+    format!("{seconds}.{}", std::process::id())
+}
+
+/// How many processes of this machine are a `sleep` with that argument.
+pub fn sleepers(argument: &str) -> usize {
+    let line = format!("sleep\0{argument}\0").into_bytes();
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    processes.filter(|one| std::fs::read(one.path().join("cmdline")).is_ok_and(|found| found == line)).count()
+}
+
+/// Waits until so many processes are a `sleep` with that argument.
+pub fn wait_for_sleepers(argument: &str, count: usize) {
+    let began = std::time::Instant::now();
+    while sleepers(argument) != count {
+        assert!(began.elapsed() < std::time::Duration::from_secs(20), "not {count} of `sleep {argument}`");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
+
 /// The names in a directory, sorted; none if it is not there.
 pub fn names(dir: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(dir).into_iter().flatten();

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::content::{self, Form};
+use super::content::{self, Form, Moments};
 use super::{Deviation, DiffersIn, hints};
 use crate::engine::core::Core;
 use crate::engine::error::Result;
@@ -14,6 +14,7 @@ pub(super) fn differences(
     old: &TreeId,
     new: &TreeId,
     epoch: Option<i64>,
+    moments: Moments,
 ) -> Result<Vec<Deviation>> {
     let mut changes = Vec::new();
     core.each_change(old, new, &mut |change| {
@@ -23,7 +24,7 @@ pub(super) fn differences(
     let names = Names::new(&changes);
     let mut found = Vec::new();
     for change in &changes {
-        found.extend(difference(core, change, epoch, &names)?);
+        found.extend(difference(core, change, epoch, moments, &names)?);
     }
     Ok(found)
 }
@@ -32,6 +33,7 @@ fn difference(
     core: &Core,
     change: &Change,
     epoch: Option<i64>,
+    moments: Moments,
     names: &Names<'_>,
 ) -> Result<Option<Deviation>> {
     let path = change.path.to_string();
@@ -51,7 +53,7 @@ fn difference(
             Node::File { blob: now, size: now_size, link: new_link },
         ) => {
             if then != now {
-                let found = contents(core, (then, *then_size), (now, *now_size))?;
+                let found = contents(core, (then, *then_size), (now, *now_size), moments)?;
                 how.push(if found.order { DiffersIn::Order } else { DiffersIn::Content });
                 details.push(found.detail);
                 form = Some(found.form);
@@ -120,12 +122,17 @@ fn attributes(
     }
 }
 
-fn contents(core: &Core, then: (&BlobId, u64), now: (&BlobId, u64)) -> Result<content::Found> {
+fn contents(
+    core: &Core,
+    then: (&BlobId, u64),
+    now: (&BlobId, u64),
+    moments: Moments,
+) -> Result<content::Found> {
     if then.1.max(now.1) > content::MAX_LOOKED_INTO_BYTES as u64 {
         let detail = format!("{} bytes then, {} bytes now", then.1, now.1);
         return Ok(content::Found { order: false, detail, form: Form::Other });
     }
-    Ok(content::compare(&core.store.read_blob(then.0)?, &core.store.read_blob(now.0)?))
+    Ok(content::compare(&core.store.read_blob(then.0)?, &core.store.read_blob(now.0)?, moments))
 }
 
 /// What stands on one side only, by directory and content: so a file with a random name finds its other self.

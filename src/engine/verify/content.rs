@@ -33,8 +33,40 @@ pub(super) enum Form {
     Elf,
     /// A data base of SQLite.
     Sqlite,
+    /// Bytes that hold the time of the run as a number.
+    Time,
     /// Anything else.
     Other,
+}
+
+/// When the two runs were, in seconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Moments {
+    /// The recorded run, where it is known.
+    pub(super) then: Option<i64>,
+    /// The run of now.
+    pub(super) now: i64,
+}
+
+impl Moments {
+    /// How far a time in a file may be from the start of its run, in seconds.
+    const NEAR_SECONDS: u64 = 3600;
+
+    /// Whether around the first byte that differs both have the time of their run, as a number of 32 bits in either order.
+    fn stand_at(self, at: usize, old: &[u8], new: &[u8]) -> bool {
+        let Some(then) = self.then else { return false };
+        let is_near = |bytes: &[u8], from: usize, moment: i64| {
+            let Some(word) = bytes.get(from..from + 4).and_then(|word| <[u8; 4]>::try_from(word).ok()) else {
+                return [false, false];
+            };
+            [u32::from_le_bytes(word), u32::from_be_bytes(word)]
+                .map(|number| i64::from(number).abs_diff(moment) <= Self::NEAR_SECONDS)
+        };
+        (at.saturating_sub(3)..=at).any(|from| {
+            let (old, new) = (is_near(old, from, then), is_near(new, from, self.now));
+            old[0] && new[0] || old[1] && new[1]
+        })
+    }
 }
 
 /// What two lines that differ look like.
@@ -51,10 +83,12 @@ pub(super) enum Likeness {
 }
 
 /// Compares two contents that differ.
-pub(super) fn compare(old: &[u8], new: &[u8]) -> Found {
-    if let Some(found) = gzip(old, new) {
-        return found;
-    }
+pub(super) fn compare(old: &[u8], new: &[u8], moments: Moments) -> Found {
+    gzip(old, new, moments).unwrap_or_else(|| compare_as_is(old, new, moments))
+}
+
+/// Compares without unpacking: what is packed twice is unpacked once, so that nothing unpacks to itself for ever.
+fn compare_as_is(old: &[u8], new: &[u8], moments: Moments) -> Found {
     for (parse, word) in [(tar as Parse, "tar"), (ar as Parse, "ar"), (zip as Parse, "zip")] {
         if let (Some(old), Some(new)) = (parse(old), parse(new)) {
             return archive(word, &old, &new);
@@ -64,12 +98,17 @@ pub(super) fn compare(old: &[u8], new: &[u8]) -> Found {
         return text(old, new);
     }
     let at = old.iter().zip(new).take_while(|(old, new)| old == new).count();
+    let mut detail = format!("byte {at} of {} then and {} now", old.len(), new.len());
+    if moments.stand_at(at, old, new) {
+        detail += ": the time of the run";
+        return Found { order: false, detail, form: Form::Time };
+    }
     let form = match old {
         [0x7f, b'E', b'L', b'F', ..] => Form::Elf,
         _ if old.starts_with(b"SQLite format 3\0") => Form::Sqlite,
         _ => Form::Other,
     };
-    Found { order: false, detail: format!("byte {at} of {} then and {} now", old.len(), new.len()), form }
+    Found { order: false, detail, form }
 }
 
 fn text(old: &[u8], new: &[u8]) -> Found {
@@ -130,10 +169,10 @@ fn likeness(old: &[u8], new: &[u8]) -> Likeness {
 }
 
 /// Of two gzip files: that only their headers differ, or how what they hold differs.
-fn gzip(old: &[u8], new: &[u8]) -> Option<Found> {
+fn gzip(old: &[u8], new: &[u8], moments: Moments) -> Option<Found> {
     let (old_inside, new_inside) = (gunzip(old)?, gunzip(new)?);
     if old_inside != new_inside {
-        let found = compare(&old_inside, &new_inside);
+        let found = compare_as_is(&old_inside, &new_inside, moments);
         return Some(Found { detail: format!("unpacked, {}", found.detail), ..found });
     }
     let time = |bytes: &[u8]| u32::from_le_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]);
@@ -296,6 +335,28 @@ mod tests {
 
     use super::*;
 
+    /// Compares what two runs made at unknown times.
+    fn compare(old: &[u8], new: &[u8]) -> Found {
+        super::compare(old, new, Moments { then: None, now: 0 })
+    }
+
+    #[test]
+    fn the_time_of_the_run_is_seen_in_bytes() {
+        let moments = Moments { then: Some(1_700_000_000), now: 1_764_000_000 };
+        let file = |time: [u8; 4]| [&[0, 9, 9][..], &time, &[7; 9]].concat();
+        for make in [|time: u32| time.to_le_bytes(), |time: u32| time.to_be_bytes()] {
+            let found = super::compare(&file(make(1_700_000_100)), &file(make(1_764_000_007)), moments);
+            assert_eq!(
+                (found.form, found.detail.ends_with(": the time of the run")),
+                (Form::Time, true),
+                "{found:?}"
+            );
+            let found = super::compare(&file(make(1_700_000_100)), &file(make(1_700_000_101)), moments);
+            assert_eq!(found.form, Form::Other);
+        }
+        assert_eq!(super::compare(&[0, 1], &[0], moments).form, Form::Other);
+    }
+
     fn gz(bytes: &[u8], time: u32) -> Vec<u8> {
         let mut out = flate2::GzBuilder::new().mtime(time).write(Vec::new(), flate2::Compression::fast());
         out.write_all(bytes).unwrap();
@@ -377,6 +438,9 @@ mod tests {
                 .detail
                 .starts_with("unpacked, tar: the same members with other times")
         );
+        // Packed twice it is unpacked once.
+        let twice = |time| gz(&gz(b"same", time), 0);
+        assert!(compare(&twice(1), &twice(2)).detail.starts_with("unpacked, byte 4 of "));
         // Damaged, it is bytes as any.
         let cut = gz(b"same", 1);
         assert_eq!(compare(&cut[..cut.len() - 3], &gz(b"other", 1)).form, Form::Other);

@@ -84,7 +84,7 @@ pub(super) fn hint(path: &str, how: &[DiffersIn], form: Option<Form>) -> Option<
         Form::Sqlite => {
             "a data base depends on the order of its writes: keep a sorted dump, or VACUUM it at the end"
         }
-        Form::Text(Likeness::Digits) => TIME,
+        Form::Time | Form::Text(Likeness::Digits) => TIME,
         Form::Text(Likeness::Path) => {
             "the path of a temporary or build directory is in it: give that a fixed name"
         }

@@ -12,10 +12,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use self::content::Moments;
 use super::again::Recorded;
 use super::cancel::Cancel;
 use super::command::Reuse;
-use super::core::Core;
+use super::core::{Core, now_ms};
 use super::error::{Error, ErrorKind, Result};
 use super::explore::at_once;
 use super::live::Killer;
@@ -251,7 +252,8 @@ impl Core {
             Err(error) => return Err(error),
         };
         step.is_run = true;
-        step.exit_then = self.exit_then(&commit, &record.record)?;
+        let started;
+        (step.exit_then, started) = self.ended_then(&commit, &record.record)?;
         let result = match self.store.state(&recorded.result) {
             Ok(result) => result,
             Err(error) if error.is_missing() => {
@@ -264,7 +266,8 @@ impl Core {
             Ok((tree, finished)) => {
                 let exit_now = finished.shell_code();
                 (step.exit_now, step.duration) = (Some(exit_now), finished.duration);
-                step.paths = compare::differences(self, &result.root, &tree, options.epoch)?;
+                let moments = Moments { then: started, now: now_ms().div_euclid(1000) };
+                step.paths = compare::differences(self, &result.root, &tree, options.epoch, moments)?;
                 let same_end = step.exit_then.is_none_or(|then| then == exit_now);
                 step.reproducible = Some(same_end && step.paths.is_empty());
             }
@@ -274,18 +277,18 @@ impl Core {
         Ok(step)
     }
 
-    /// How the command of a commit ended, as a shell gives it.
-    fn exit_then(&self, commit: &CommitId, record: &[u8]) -> Result<Option<i32>> {
+    /// How the command of a commit ended, as a shell gives it, and when it started, in seconds since 1970; as far as that is known.
+    fn ended_then(&self, commit: &CommitId, record: &[u8]) -> Result<(Option<i32>, Option<i64>)> {
         if let Some(seq) = self.index.commit_run(commit)?
             && let Some(run) = self.index.run(seq)?
         {
             let exited = Exited { exit_code: run.exit_code, signal: run.signal, timed_out: run.timed_out };
-            return Ok(Some(exited.shell_code()));
+            return Ok((Some(exited.shell_code()), Some(run.started_ms.div_euclid(1000))));
         }
         let value: Value = serde_json::from_slice(record).unwrap_or(Value::Null);
         let number =
             |key: &str| value.get(key).and_then(Value::as_i64).and_then(|number| i32::try_from(number).ok());
-        Ok(number("exit_code").or_else(|| number("signal").map(|signal| 128 + signal)))
+        Ok((number("exit_code").or_else(|| number("signal").map(|signal| 128 + signal)), None))
     }
 
     /// Runs a recorded command on its own state and gives the tree that it leaves.

@@ -87,3 +87,31 @@ fn packing_while_others_read_and_write_loses_nothing() {
     }
     fixture.fsck();
 }
+
+#[test]
+fn refs_are_packed_when_they_are_many_and_move_and_go_as_ever() {
+    let fixture = Fixture::with(Durability::Commit);
+    let ids = fixture.chain(2);
+    let loose = || std::fs::read_dir(fixture.history.directory().join("refs/heads")).unwrap().count();
+    fixture.git(&["tag", "-a", "-m", "annotated", "v1", &ids[1].to_string()]);
+    let tag = fixture.git(&["rev-parse", "v1"]);
+    for n in 0..200 {
+        fixture.set(branch(&format!("b{n}")), ids[0]);
+        fixture.set(branch(&format!("dir/b{n}")), ids[1]);
+    }
+    assert!(loose() < 130, "{} loose refs", loose());
+    assert_eq!(fixture.history.refs(RefKind::Branch).unwrap().len(), 400);
+    assert_eq!(fixture.git(&["for-each-ref", "refs/heads"]).lines().count(), 400);
+    assert_eq!(fixture.git(&["rev-parse", "v1"]), tag, "an annotated tag stays one");
+    fixture.history.pack().unwrap();
+    assert_eq!(loose(), 0);
+    let other = fixture.again();
+    other.edit(&[set("b7", Expected::Is(ids[0]), ids[1])], "move", &who(1)).unwrap();
+    other.delete(&branch("dir/b3").into(), Expected::Is(ids[1]), &who(1)).unwrap();
+    assert_eq!(fixture.history.read_ref(&branch("b7").into()).unwrap(), Some(ids[1]));
+    assert_eq!(fixture.history.refs(RefKind::Branch).unwrap().len(), 399);
+    assert_eq!(fixture.history.reflog(&branch("b7").into()).unwrap().len(), 2, "packing leaves no line");
+    assert_eq!(fixture.history.operations().unwrap().len(), 402, "nor a record");
+    assert!(lock_files(fixture.history.directory()).is_empty());
+    fixture.fsck();
+}

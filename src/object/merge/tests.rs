@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use proptest::prelude::*;
 
 use super::*;
-use crate::object::{Kind, Timestamp, Tree, TreeSink};
+use crate::object::{Change, Kind, Timestamp, Tree, TreeSink, diff};
 
 /// Trees and contents in memory.
 #[derive(Default)]
@@ -301,6 +301,26 @@ fn without_a_base_only_what_is_the_same_joins() {
     assert_eq!(conflicts.iter().map(|conflict| conflict.path.to_string()).collect::<Vec<_>>(), ["/b"]);
 }
 
+/// Does to a tree what a list of changes says.
+fn applied(memory: &Memory, old: &Root, changes: &[Change]) -> TreeId {
+    let mut draft = Draft::from_root(memory, old.0, old.1.clone());
+    let mut keys: HashMap<LinkGroup, LinkKey> = HashMap::new();
+    for change in changes {
+        match change.new.clone() {
+            None => drop(draft.remove(&change.path).unwrap()),
+            Some(Entry { meta, node: Node::Directory { .. } }) => {
+                draft.put_directory(&change.path, meta).unwrap();
+            }
+            Some(Entry { meta, node: Node::File { blob, size, link } }) => {
+                let link = link.map(|link| *keys.entry(link).or_insert_with(|| draft.new_link()));
+                draft.put(&change.path, meta, NewNode::File { blob, size, link }).unwrap();
+            }
+            Some(entry) => draft.put_entry(&change.path, entry).unwrap(),
+        }
+    }
+    draft.finish(&mut &*memory).unwrap().0
+}
+
 fn changes(max: usize) -> impl Strategy<Value = String> {
     let names = ["a", "b", "d", "e"];
     let path = prop::collection::vec(prop::sample::select(names.to_vec()), 1..3)
@@ -320,6 +340,22 @@ fn changes(max: usize) -> impl Strategy<Value = String> {
 
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_diff_tells_makes_the_second_tree_of_the_first(base in changes(10), one in changes(8), other in changes(8)) {
+        let memory = Memory::default();
+        let base = edited(&memory, &empty(&memory), &base, 1);
+        let (one, other) = (edited(&memory, &base, &one, 100), edited(&memory, &base, &other, 200));
+        for (old, new) in [(&one, &other), (&other, &one), (&base, &one), (&one, &base), (&one, &one)] {
+            let mut changes = Vec::new();
+            diff(&memory, &old.1, &new.1, &mut |change| {
+                changes.push(change);
+                Ok(())
+            }).unwrap();
+            prop_assert_eq!(applied(&memory, old, &changes), new.0);
+            prop_assert_eq!(changes.is_empty(), old.0 == new.0);
+        }
+    }
 
     #[test]
     fn merging_keeps_its_promises(base in changes(10), ours in changes(6), theirs in changes(6)) {
