@@ -87,8 +87,8 @@ struct Record {
     device: u64,
     inode: u64,
     shows: Option<Shown>,
-    /// What it is being brought to; nothing once that is done.
-    next: Option<Shown>,
+    /// What it is being brought to, behind what killed checkouts were bringing it to; nothing once one has ended.
+    next: Vec<Shown>,
 }
 
 impl Engine {
@@ -145,7 +145,7 @@ impl Core {
         let mut known = Vec::new();
         let mut from = None;
         if let Some(record) = &record {
-            for shown in [&record.shows, &record.next].into_iter().flatten() {
+            for shown in record.shows.iter().chain(&record.next) {
                 known.push(self.shown_entry(shown, given)?);
             }
             from = record.shows.as_ref().and_then(|shown| shown.state.parse().ok());
@@ -156,21 +156,24 @@ impl Core {
             Ok(())
         })?;
         let meta = std::fs::metadata(&dest).map_err(|error| Error::disk("look at", &dest, error))?;
-        let shows =
+        let now =
             Shown { state: state.id().to_string(), tree: state.tree().to_string(), path: real.to_string() };
+        let (shows, mut next) = record.map_or((None, Vec::new()), |record| (record.shows, record.next));
+        next.retain(|shown| *shown != now);
+        next.push(now.clone());
         let mut note = Record {
             version: RECORD_VERSION,
             directory: dest.to_string_lossy().into_owned(),
             device: meta.dev(),
             inode: meta.ino(),
-            shows: record.and_then(|record| record.shows),
-            next: Some(shows.clone()),
+            shows,
+            next,
         };
-        // The paths that name it are UTF-8, or cannot be found again.
+        // A record has text. What a path of other bytes was written to is nobody's directory.
         let found_again = std::str::from_utf8(&real.to_bytes()).is_ok();
         let keep = |note: &Record| match found_again {
             true => self.keep_record(&kept, note),
-            false => Ok(()),
+            false => restore(&kept, None),
         };
         let updated = {
             let before = read_bytes(&kept);
@@ -183,7 +186,7 @@ impl Core {
             }
             updated
         };
-        (note.shows, note.next) = (Some(shows), None);
+        (note.shows, note.next) = (Some(now), Vec::new());
         keep(&note)?;
         let total = match &entry.node {
             crate::object::Node::Directory { below, .. } => below.entries,

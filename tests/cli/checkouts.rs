@@ -142,7 +142,7 @@ fn an_update_that_was_killed_is_finished_by_the_next() {
     let two: Value = serde_json::from_str(&read(&record)).unwrap();
     // As if the last one had been killed when some files were new and others not, with what it was making beside them.
     let mut killed = one.clone();
-    killed["next"] = two["shows"].clone();
+    killed["next"] = Value::from(vec![two["shows"].clone()]);
     std::fs::write(&record, serde_json::to_vec(&killed).unwrap()).unwrap();
     std::fs::remove_file(env.path("out/srv/deep/f")).unwrap();
     env.file("out/.treebox-writing-1-0/srv/half", "half");
@@ -152,7 +152,7 @@ fn an_update_that_was_killed_is_finished_by_the_next() {
         (vec!["bin".to_owned(), "etc".to_owned()], "third\n".into())
     );
     let after: Value = serde_json::from_str(&read(&record)).unwrap();
-    assert_eq!((&after["next"], &after["shows"]["path"]), (&Value::Null, &"/".into()));
+    assert_eq!((&after["next"], &after["shows"]["path"]), (&Value::Array(Vec::new()), &"/".into()));
 }
 
 #[test]

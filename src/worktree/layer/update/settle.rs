@@ -33,8 +33,7 @@ impl<'o> Settling<'o> {
         let stage = self.stage()?;
         let settled = self.fill(&stage, changes).and_then(|()| {
             self.remove(changes)?;
-            self.settle(&stage, &self.root)?;
-            Ok(())
+            Ok(self.settle(&stage)?)
         });
         // Whatever happened, nothing half-made stays.
         let swept = remove_tree(&stage.path);
@@ -114,22 +113,29 @@ impl<'o> Settling<'o> {
         Ok(())
     }
 
-    /// Renames what was made into its place.
-    fn settle(&self, stage: &Dir, dest: &Dir) -> Result<(), DiskError> {
-        self.open_up(dest)?;
-        for name in stage.names()? {
-            let made_directory = kind_of(&stage.stat(&name)?) == FileType::Directory;
-            let there = look(dest, &name)?;
-            if made_directory && let Some(there) = there {
-                if kind_of(&there) == FileType::Directory {
-                    self.settle(&stage.open_child(&name)?, &dest.open_child(&name)?)?;
-                    continue;
+    /// Renames what was made into its place. Directories are opened from the top again, however deep they lie: one that stays open for each
+    /// level would be more than a process may have.
+    fn settle(&self, stage: &Dir) -> Result<(), DiskError> {
+        let mut todo = vec![Vec::new()];
+        while let Some(path) = todo.pop() {
+            let (Some(made), Some(dest)) = (open_below(stage, &path)?, open_below(&self.root, &path)?) else {
+                continue;
+            };
+            self.open_up(&dest)?;
+            for name in made.names()? {
+                let made_directory = kind_of(&made.stat(&name)?) == FileType::Directory;
+                if made_directory && let Some(there) = look(&dest, &name)? {
+                    if kind_of(&there) == FileType::Directory {
+                        let slash = if path.is_empty() { &b""[..] } else { b"/" };
+                        todo.push([path.as_slice(), slash, &name].concat());
+                        continue;
+                    }
+                    rustix::fs::unlinkat(&dest.fd, &name, AtFlags::empty())
+                        .map_err(|errno| dest.error("remove", &name, errno))?;
                 }
-                rustix::fs::unlinkat(&dest.fd, &name, AtFlags::empty())
-                    .map_err(|errno| dest.error("remove", &name, errno))?;
+                rustix::fs::renameat(&made.fd, &name, &dest.fd, &name)
+                    .map_err(|errno| dest.error("rename into place", &name, errno))?;
             }
-            rustix::fs::renameat(&stage.fd, &name, &dest.fd, &name)
-                .map_err(|errno| dest.error("rename into place", &name, errno))?;
         }
         Ok(())
     }
