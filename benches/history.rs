@@ -119,7 +119,7 @@ fn deep(engine: &Engine, dir: &Path, figures: &mut Figures) {
     let mut states = Vec::new();
     for number in 1..COMMITS - BRANCHES {
         copy(engine, "main", one(number.to_string()));
-        if number % 9 == 0 {
+        if number % 9 == 1 {
             states.push(engine.head_state().unwrap());
         }
     }

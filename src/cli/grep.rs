@@ -37,6 +37,15 @@ pub(super) struct Args {
     /// Print how many lines match, for each file with a match
     #[arg(short, long)]
     count: bool,
+    /// Search only files whose names match this pattern of * and ?
+    #[arg(long, value_name = "GLOB")]
+    include: Vec<String>,
+    /// Pass over files whose names match this pattern
+    #[arg(long, value_name = "GLOB")]
+    exclude: Vec<String>,
+    /// Pass over directories whose names match this pattern
+    #[arg(long, value_name = "GLOB")]
+    exclude_dir: Vec<String>,
     /// Pass over binary files
     #[arg(short = 'I', long)]
     no_binary: bool,
@@ -88,6 +97,9 @@ pub(super) fn perform(args: &Args, context: &mut Context) -> Result<Exit, Failur
         count_only: args.count,
         files_only: args.files_with_matches,
         text_only: args.no_binary,
+        include: args.include.clone(),
+        exclude: args.exclude.clone(),
+        exclude_directories: args.exclude_dir.clone(),
     };
     let out = &mut context.out;
     out.page();

@@ -16,6 +16,7 @@ pub(super) fn perform(args: &Args, context: &mut Context) -> Result<Exit, Failur
     let lines = engine.reflog(args.name.as_deref())?;
     let of = args.name.as_deref().unwrap_or("HEAD");
     let out = &mut context.out;
+    out.page();
     for line in &lines {
         if out.json() {
             out.record(&records::ReflogRecord::new(of, line))?;

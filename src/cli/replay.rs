@@ -101,6 +101,12 @@ struct DoneRecord<'a> {
     tree: String,
 }
 
+/// A replay that was given up.
+#[derive(Serialize)]
+struct AbortedRecord<'a> {
+    branch: &'a str,
+}
+
 #[derive(Serialize)]
 struct PlannedRecord<'a> {
     step: usize,
@@ -129,6 +135,9 @@ pub(super) fn perform(args: &Args, context: &mut Context) -> Result<Exit, Failur
     let out = &mut context.out;
     if args.abort {
         let branch = engine.replay_abort()?;
+        if out.json() {
+            out.record(&AbortedRecord { branch: &branch })?;
+        }
         out.note(format_args!("the replay of {branch} is given up; it is where it was"));
         return Ok(Exit::DONE);
     }

@@ -10,10 +10,11 @@ use std::sync::Arc;
 use super::compare::Content;
 use super::core::Core;
 use super::error::{Error, Result};
+use super::place::Place;
 use super::types::CommitInfo;
 use crate::history::{Order, WalkOptions};
 use crate::object::{
-    BlobId, CommitId, Entry, Kind, LineRun, Name, Node, TreeId, TreePath, TreeSource as _, line_hunks, lines,
+    BlobId, CommitId, Entry, Kind, LineRun, Name, Node, Tree, TreePath, TreeSource as _, line_hunks, lines,
     pass_lines,
 };
 
@@ -65,18 +66,18 @@ pub struct BlamedEntry {
     pub commit: CommitId,
 }
 
-/// A path in one commit: the trees on the way to it, the root first, and what is there.
-#[derive(Debug, Clone)]
-struct Place {
-    trees: Vec<TreeId>,
-    entry: Entry,
-}
-
 /// A file some lines of which are looked for, as a commit has it.
 struct Suspect {
     path: TreePath,
     place: Place,
     runs: Vec<LineRun>,
+}
+
+/// Entries of a directory that are looked for, as a commit has it.
+struct Listing {
+    place: Place,
+    tree: Arc<Tree>,
+    names: Vec<Name>,
 }
 
 /// Texts that were compared last; a file is compared with its parents' one after the other.
@@ -186,36 +187,37 @@ impl Core {
         let start = self.place(&self.tree_of_commit(&commit)?, path, None)?;
         let start = start.ok_or_else(|| Error::not_found(format!("{path} is not in {}", commit.short())))?;
         let entries = self.directory(&start)?;
-        let names: Vec<Name> = entries.iter().map(|(name, _)| name.clone()).collect();
+        let names: Vec<Name> = entries.entries().iter().map(|(name, _)| name.clone()).collect();
         let mut found: HashMap<Name, CommitId> = HashMap::new();
-        let mut pending: HashMap<CommitId, (Place, Vec<Name>)> = HashMap::from([(commit, (start, names))]);
-        self.back(&mut pending, |commit, parents, (place, mut names), pending| {
-            let here: HashMap<Name, Entry> = self.directory(&place)?.into_iter().collect();
+        let wanted = Listing { place: start, tree: Arc::clone(&entries), names };
+        let mut pending = HashMap::from([(commit, wanted)]);
+        self.back(&mut pending, |commit, parents, here: Listing, pending| {
+            let mut names = here.names;
             for parent in parents {
-                let Some(there) = self.place(&self.tree_of_commit(parent)?, path, Some(&place))? else {
-                    continue;
-                };
-                let mut passed = Vec::new();
-                if there.entry.node == place.entry.node {
-                    passed.append(&mut names);
+                let root = self.tree_of_commit(parent)?;
+                let Some(place) = self.place(&root, path, Some(&here.place))? else { continue };
+                let (tree, passed) = if place.entry.node == here.place.entry.node {
+                    (Arc::clone(&here.tree), std::mem::take(&mut names))
                 } else {
-                    let theirs: HashMap<Name, Entry> = self.directory(&there)?.into_iter().collect();
-                    let mut kept = Vec::new();
+                    let tree = self.directory(&place)?;
+                    let (mut passed, mut kept) = (Vec::new(), Vec::new());
                     for name in names {
-                        let same = !self.differ(theirs.get(&name), here.get(&name))?;
+                        let same = !self.differ(tree.get(&name), here.tree.get(&name))?;
                         if same { passed.push(name) } else { kept.push(name) }
                     }
                     names = kept;
-                }
+                    (tree, passed)
+                };
                 if !passed.is_empty() {
-                    pending.entry(*parent).or_insert_with(|| (there, Vec::new())).1.extend(passed);
+                    let there = Listing { place, tree, names: Vec::new() };
+                    pending.entry(*parent).or_insert(there).names.extend(passed);
                 }
             }
             found.extend(names.into_iter().map(|name| (name, commit)));
             Ok(())
         })?;
-        let blamed = entries.into_iter().filter_map(|(name, entry)| {
-            Some(BlamedEntry { path: path.join(&name), commit: *found.get(&name)?, entry })
+        let blamed = entries.entries().iter().filter_map(|(name, entry)| {
+            Some(BlamedEntry { path: path.join(name), commit: *found.get(name)?, entry: entry.clone() })
         });
         Ok(blamed.collect())
     }
@@ -247,39 +249,11 @@ impl Core {
         Ok(())
     }
 
-    pub(super) fn tree_of_commit(&self, commit: &CommitId) -> Result<TreeId> {
-        Ok(self.store.state(&self.state_of_commit(commit)?)?.root)
-    }
-
-    fn directory(&self, place: &Place) -> Result<Vec<(Name, Entry)>> {
+    fn directory(&self, place: &Place) -> Result<Arc<Tree>> {
         match &place.entry.node {
-            Node::Directory { tree, .. } => Ok(self.store.tree(tree)?.into_entries()),
-            _ => Ok(Vec::new()),
+            Node::Directory { tree, .. } => Ok(Arc::new(self.store.tree(tree)?)),
+            _ => Ok(Arc::default()),
         }
-    }
-
-    /// What is at exactly that path. Where the way meets a tree of a known place, the rest is known too.
-    fn place(&self, root: &TreeId, path: &TreePath, known: Option<&Place>) -> Result<Option<Place>> {
-        let same = |level: usize, tree: &TreeId| known.filter(|known| known.trees.get(level) == Some(tree));
-        if let Some(known) = same(0, root) {
-            return Ok(Some(known.clone()));
-        }
-        let mut trees = vec![*root];
-        let mut entry = self.store.root(root)?;
-        for name in path.names() {
-            let Node::Directory { tree, .. } = &entry.node else { return Ok(None) };
-            let tree = *tree;
-            if let Some(known) = same(trees.len(), &tree) {
-                trees.extend(&known.trees[trees.len()..]);
-                return Ok(Some(Place { trees, entry: known.entry.clone() }));
-            }
-            trees.push(tree);
-            match self.store.tree(&tree)?.get(name) {
-                Some(found) => entry = found.clone(),
-                None => return Ok(None),
-            }
-        }
-        Ok(Some(Place { trees, entry }))
     }
 }
 

@@ -14,7 +14,7 @@ use regex::bytes::{Regex, RegexBuilder};
 use super::core::Core;
 use super::error::{Error, Result};
 use super::state::State;
-use crate::object::{BlobId, Entry, LinkGroup, Node, TreeId, TreePath, TreeSource as _};
+use crate::object::{BlobId, Entry, Glob, LinkGroup, Node, Slashes, TreeId, TreePath, TreeSource as _};
 
 /// How much of a file is held at a time, in bytes; a longer line is searched in pieces of this size.
 pub const MAX_GREP_LINE_BYTES: usize = 4 << 20;
@@ -50,6 +50,12 @@ pub struct GrepOptions {
     pub files_only: bool,
     /// Binary files are passed over.
     pub text_only: bool,
+    /// Only files whose last name matches one of these wildcard patterns; all when empty.
+    pub include: Vec<String>,
+    /// No files whose last name matches one of these.
+    pub exclude: Vec<String>,
+    /// Nothing below directories whose last name matches one of these.
+    pub exclude_directories: Vec<String>,
 }
 
 /// What was found in a file.
@@ -87,6 +93,37 @@ struct Target {
     blob: BlobId,
 }
 
+/// Which files are searched, by their names and by what was seen.
+struct Names {
+    include: Vec<Glob>,
+    exclude: Vec<Glob>,
+    exclude_directories: Vec<Glob>,
+    seen: HashSet<LinkGroup>,
+}
+
+impl Names {
+    fn new(options: &GrepOptions) -> Self {
+        let globs = |patterns: &[String]| {
+            patterns.iter().map(|pattern| Glob::new(pattern.as_bytes(), Slashes::Ordinary)).collect()
+        };
+        Self {
+            include: globs(&options.include),
+            exclude: globs(&options.exclude),
+            exclude_directories: globs(&options.exclude_directories),
+            seen: HashSet::new(),
+        }
+    }
+
+    fn want(&self, path: &TreePath, entry: &Entry) -> bool {
+        let Some(name) = path.names().last() else { return true };
+        let any = |globs: &[Glob]| globs.iter().any(|glob| glob.matches(name.as_bytes()));
+        match entry.node {
+            Node::Directory { .. } => !any(&self.exclude_directories),
+            _ => (self.include.is_empty() || any(&self.include)) && !any(&self.exclude),
+        }
+    }
+}
+
 impl Core {
     pub(super) fn grep(
         &self,
@@ -98,8 +135,8 @@ impl Core {
         let pattern = compiled(options)?;
         let (path, entry) = self.find(state, path, true)?;
         let mut batch = Batch { core: self, options, pattern: &pattern, files: Vec::new(), ended: false };
-        let mut seen = HashSet::new();
-        self.each_file(&path, &entry, &mut seen, &mut |target| {
+        let mut names = Names::new(options);
+        self.each_file(&path, &entry, &mut names, &mut |target| {
             batch.files.push(target);
             if batch.files.len() >= BATCH_FILES { batch.search(visit) } else { Ok(true) }
         })?;
@@ -112,13 +149,14 @@ impl Core {
         &self,
         path: &TreePath,
         entry: &Entry,
-        seen: &mut HashSet<LinkGroup>,
+        names: &mut Names,
         visit: &mut dyn FnMut(Target) -> Result<bool>,
     ) -> Result<bool> {
         match &entry.node {
-            Node::File { link: Some(group), .. } if !seen.insert(*group) => Ok(true),
+            _ if !names.want(path, entry) => Ok(true),
+            Node::File { link: Some(group), .. } if !names.seen.insert(*group) => Ok(true),
             Node::File { blob, size: 1.., .. } => visit(Target { path: path.clone(), blob: *blob }),
-            Node::Directory { tree, below } if below.bytes > 0 => self.each_below(path, tree, seen, visit),
+            Node::Directory { tree, below } if below.bytes > 0 => self.each_below(path, tree, names, visit),
             _ => Ok(true),
         }
     }
@@ -127,11 +165,11 @@ impl Core {
         &self,
         path: &TreePath,
         tree: &TreeId,
-        seen: &mut HashSet<LinkGroup>,
+        names: &mut Names,
         visit: &mut dyn FnMut(Target) -> Result<bool>,
     ) -> Result<bool> {
         for (name, entry) in self.store.tree(tree)?.entries() {
-            if !self.each_file(&path.join(name), entry, seen, visit)? {
+            if !self.each_file(&path.join(name), entry, names, visit)? {
                 return Ok(false);
             }
         }

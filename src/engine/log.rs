@@ -8,12 +8,16 @@ use serde_json::Value;
 use super::core::Core;
 use super::error::Result;
 use super::outcome::ChangeCounts;
+use super::place::Place;
 use super::revision::revision_error;
 use super::run::resources;
 use super::types::{CommitDetail, CommitInfo, LogQuery};
 use crate::history::{Head, Order, RefKind, WalkOptions};
 use crate::index::RunRecord;
-use crate::object::{CommandSpec, CommitId, Entry, SourceError, StateId, TreeId, TreePath, diff, entry_at};
+use crate::object::{CommandSpec, CommitId, Entry, SourceError, StateId, TreeId, TreePath, diff};
+
+/// Where paths are in a commit, each where it is at all.
+type Places = Vec<Option<Place>>;
 
 impl Core {
     pub(super) fn log(self: &Arc<Self>, query: &LogQuery) -> Result<Vec<CommitInfo>> {
@@ -38,13 +42,13 @@ impl Core {
             options.order = Order::Time;
         }
         let refs = self.refs_by_commit()?;
-        let mut infos = Vec::new();
+        let (mut infos, mut known) = (Vec::new(), HashMap::new());
         for walked in history.walk(&options)? {
             if query.limit.is_some_and(|limit| infos.len() >= limit) {
                 break;
             }
             let walked = walked?;
-            if self.touches(&walked.id, &walked.parents, &query.paths)? {
+            if self.touches(&walked.id, &walked.parents, &query.paths, &mut known)? {
                 infos.push(self.commit_info(walked.id, &refs)?.0);
             }
         }
@@ -90,33 +94,47 @@ impl Core {
         Ok(detail)
     }
 
-    /// Whether a commit changed something at or below one of the paths.
-    fn touches(&self, commit: &CommitId, parents: &[CommitId], paths: &[TreePath]) -> Result<bool> {
+    /// Whether a commit changed something at or below one of the paths. What is found of its parents stays known until they are asked
+    /// about themselves.
+    fn touches(
+        &self,
+        commit: &CommitId,
+        parents: &[CommitId],
+        paths: &[TreePath],
+        known: &mut HashMap<CommitId, Places>,
+    ) -> Result<bool> {
         if paths.is_empty() {
             return Ok(true);
         }
-        let tree = |commit: &CommitId| -> Result<TreeId> {
-            Ok(self.store.state(&self.state_of_commit(commit)?)?.root)
+        let here = match known.remove(commit) {
+            Some(here) => here,
+            None => self.places(commit, paths, None)?,
         };
-        let new = tree(commit)?;
-        let old = parents.iter().map(tree).collect::<Result<Vec<_>>>()?;
-        if old.contains(&new) {
-            return Ok(false);
+        for parent in parents {
+            if !known.contains_key(parent) {
+                known.insert(*parent, self.places(parent, paths, Some(&here))?);
+            }
         }
-        let new = self.store.root(&new)?;
-        let old = old.iter().map(|tree| Ok(self.store.root(tree)?)).collect::<Result<Vec<_>>>()?;
-        for path in paths {
-            let here = entry_at(&self.store, &new, path)?;
-            let mut differs_from_all = here.is_some() || !old.is_empty();
-            for old in &old {
-                differs_from_all = differs_from_all
-                    && self.differ(entry_at(&self.store, old, path)?.as_ref(), here.as_ref())?;
+        let there: Vec<&Places> = parents.iter().filter_map(|parent| known.get(parent)).collect();
+        for (at, new) in here.iter().enumerate() {
+            let entry = |place: &Option<Place>| place.as_ref().map(|place| place.entry.clone());
+            let new = entry(new);
+            let mut differs_from_all = new.is_some() || !there.is_empty();
+            for old in &there {
+                differs_from_all = differs_from_all && self.differ(entry(&old[at]).as_ref(), new.as_ref())?;
             }
             if differs_from_all {
                 return Ok(true);
             }
         }
         Ok(false)
+    }
+
+    /// Where each of the paths is in a commit; `like` is a commit that has most of them in common.
+    fn places(&self, commit: &CommitId, paths: &[TreePath], like: Option<&Places>) -> Result<Places> {
+        let root = self.tree_of_commit(commit)?;
+        let known = |at: usize| like.and_then(|like| like[at].as_ref());
+        paths.iter().enumerate().map(|(at, path)| self.place(&root, path, known(at))).collect()
     }
 
     /// Whether what is at a path in two trees differs as [`Core::each_change`] has it: times of directories do not count.

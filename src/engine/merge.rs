@@ -52,6 +52,17 @@ impl MergeHow {
     }
 }
 
+/// What came of merging states.
+#[derive(Debug, Clone)]
+pub struct MergedStates<S = State> {
+    /// The merged state; `None` when something does not join.
+    pub state: Option<S>,
+    /// The paths that do not join.
+    pub conflicts: Vec<Conflict>,
+    /// The settings that do not join.
+    pub config_conflicts: Vec<ConfigConflict>,
+}
+
 /// What came of a merge.
 #[derive(Debug, Clone)]
 pub struct Merge<S = State> {
@@ -82,6 +93,32 @@ impl super::blocking::Engine {
     /// [`MergeOptions::unrelated`] is not set, or when only a fast-forward was allowed.
     pub fn merge(&self, rev: &str, options: &MergeOptions) -> Result<Merge> {
         self.core.merge(rev, options)
+    }
+
+    /// Merges two states that came from a third, without one from nothing, and makes a state of it that no ref names.
+    ///
+    /// `settle` says which side settles conflicts at or below which paths, as in [`MergeOptions::settle`]; `ours` and `theirs` are the sides.
+    pub fn merge_states(
+        &self,
+        base: Option<&State>,
+        ours: &State,
+        theirs: &State,
+        settle: &[(TreePath, Side)],
+    ) -> Result<MergedStates> {
+        let core = &self.core;
+        let base = base.map(|base| core.base_of_state(&base.value)).transpose()?;
+        let joined =
+            core.join_states(&core.workspace(), base.as_ref(), &ours.value, &theirs.value, settle)?;
+        Ok(match joined {
+            Ok(state) => MergedStates {
+                state: Some(core.made_state(state)),
+                conflicts: Vec::new(),
+                config_conflicts: Vec::new(),
+            },
+            Err(Conflicts { paths, config }) => {
+                MergedStates { state: None, conflicts: paths, config_conflicts: config }
+            }
+        })
     }
 }
 

@@ -46,6 +46,7 @@ mod operations;
 mod outcome;
 mod owned;
 mod pick;
+mod place;
 mod prepared;
 mod pull;
 mod push;
@@ -66,8 +67,9 @@ mod why;
 pub use crate::disk::Durability;
 pub use crate::history::{HeadMove, HeadTo, Operation, Purpose, RefMove, Undone};
 pub use crate::object::{
-    CommitId, Config, Difference, Entry, Feature, Hunk, InvalidPlatform, Kind, Meta, Moved, Network, Node,
-    OperationId, Platform, RunKey, StateId, Timestamp, TreeId, TreePath,
+    CommitId, Config, ConfigConflict, Conflict, ConflictKind, Difference, Entry, Feature, Hunk,
+    InvalidPlatform, Kind, Meta, Moved, Network, Node, OperationId, Platform, RunKey, Side, StateId,
+    Timestamp, TreeId, TreePath,
 };
 pub use crate::oci::registry::{Credentials, Listener, RegistryOptions, Transfer};
 pub use crate::oci::{Compression, InvalidCompression, Layering, Limits};
@@ -90,7 +92,7 @@ pub use grep::{GrepFile, GrepLine, GrepOptions, GrepVisit, MAX_GREP_LINE_BYTES, 
 pub use limits::{Limit, LimitKind, Mechanism};
 pub use listing::{RefListed, RefQuery, RefSort};
 pub use live::Killer;
-pub use merge::{Merge, MergeHow, MergeOptions};
+pub use merge::{Merge, MergeHow, MergeOptions, MergedStates};
 pub use mounts::{DEFAULT_TMPFS_BYTES, MAX_SECRET_BYTES, Mount, SecretSource, Sharing};
 pub use notes::Note;
 pub use open::SandboxOptions;

@@ -48,7 +48,7 @@ impl Core {
             StepEnd::Stopped(stopped) => picked.stopped = Some(*stopped),
             StepEnd::Done(step) => {
                 if step.changed {
-                    let run = self.run_of(&step.state).map(|(seq, _)| seq);
+                    let run = self.run_number(&step.state);
                     let commit = self.commit_step(&work, &step.state, run, tip, false)?;
                     let title = step.command.lines().next().unwrap_or_default();
                     self.advance_head(&head, commit, &format!("cherry-pick: {title}"))?;

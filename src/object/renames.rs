@@ -29,6 +29,9 @@ pub enum Moved {
     Each,
 }
 
+/// Among how many paths of the same content one of the same name is looked for: there may be thousands of copies of one licence.
+const MAX_ALIKE: usize = 64;
+
 /// The gone paths by what was there, each queue in order of the paths.
 struct Gone {
     directories: HashMap<TreeId, VecDeque<usize>>,
@@ -37,7 +40,7 @@ struct Gone {
 
 /// Joins what is gone from one path and came at another. The changes are those of [`super::diff()`], in its order; so is what comes out.
 ///
-/// Where several paths fit, the first one with the same last name is taken, else the first.
+/// Where several paths fit, one with the same last name is taken if it is among the first of them, else the first.
 pub fn find_renames(changes: Vec<Change>, moved: Moved) -> Vec<Difference> {
     let mut gone = Gone::among(&changes);
     let mut from: BTreeMap<usize, usize> = BTreeMap::new();
@@ -109,9 +112,12 @@ fn take(
     new: &Change,
     settled: &HashSet<usize>,
 ) -> Option<usize> {
-    queue.retain(|at| !settled.contains(at));
-    let same_name = |at: &usize| changes[*at].path.names().last() == new.path.names().last();
-    let place = queue.iter().position(same_name).unwrap_or(0);
+    while queue.front().is_some_and(|at| settled.contains(at)) {
+        queue.pop_front();
+    }
+    let name = new.path.names().last();
+    let fits = |at: &usize| !settled.contains(at) && changes[*at].path.names().last() == name;
+    let place = queue.iter().take(MAX_ALIKE).position(fits).unwrap_or(0);
     queue.remove(place)
 }
 

@@ -105,3 +105,95 @@ fn a_symlink_is_followed_to_the_file() {
     env.ok(&["run", "-q", "-c", "ln -s d/text /link"]);
     assert_eq!(env.json_lines(&["blame", ":/link"])[0]["path"], "/d/text");
 }
+
+#[test]
+fn through_a_merge_every_line_and_entry_goes_to_the_side_that_wrote_it() {
+    let env = TestEnv::on_main();
+    env.ok(&["run", "-q", "-c", "mkdir /d; seq 1 9 > /d/text; echo > /d/old"]);
+    env.ok(&["branch", "side"]);
+    env.ok(&["run", "-q", "-c", "sed -i 's/2/two/' /d/text; echo > /d/ours"]);
+    env.ok(&["run", "-q", "--branch", "side", "-c", "sed -i 's/8/eight/' /d/text; echo > /d/theirs"]);
+    env.ok(&["merge", "side"]);
+    assert_eq!(env.json(&["show"])["parents"].as_array().unwrap().len(), 2);
+    let base = "mkdir /d; seq 1 9 > /d/text; echo > /d/old";
+    let by_line = by_command(&env, &[":/d/text"]);
+    for (line, command) in &by_line {
+        let wrote = match line {
+            2 => "sed -i 's/2/two/' /d/text; echo > /d/ours",
+            8 => "sed -i 's/8/eight/' /d/text; echo > /d/theirs",
+            _ => base,
+        };
+        assert_eq!(command, wrote, "line {line}: {by_line:?}");
+    }
+    let entries = env.json_lines(&["blame", ":/d"]);
+    let command = |name: &str| {
+        entries.iter().find(|entry| entry["path"] == name).unwrap()["command"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(command("/d/old"), base);
+    assert!(command("/d/ours").ends_with("/d/ours") && command("/d/theirs").ends_with("/d/theirs"));
+    assert!(
+        command("/d/text").starts_with("merge"),
+        "neither side has the joined text: {}",
+        command("/d/text")
+    );
+}
+
+#[test]
+fn stock_git_blames_the_same_lines_on_the_same_texts() {
+    let env = TestEnv::on_main();
+    let texts = [
+        "one\ntwo\nthree\nfour\nfive\n",
+        "zero\none\ntwo\nTHREE\nfour\nfive\n",
+        "zero\none\nfour\nfive\nsix\nseven",
+        "ZERO\none\nhalf\nfour\nfive\nsix\nseven\neight\n",
+    ];
+    let git = |args: &[&str]| {
+        let mut command = std::process::Command::new("git");
+        env.isolate(&mut command);
+        let identity = ["-c", "user.name=x", "-c", "user.email=x@example.com", "-C", "repo"];
+        let output = command.args(identity).args(args).output().unwrap();
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    std::fs::create_dir(env.path("repo")).unwrap();
+    git(&["init", "-q"]);
+    for (number, text) in texts.iter().enumerate() {
+        env.file("repo/text", text);
+        git(&["add", "text"]);
+        git(&["commit", "-q", "-m", &format!("version {number}")]);
+        env.ok(&[
+            "run",
+            "-q",
+            "-c",
+            &format!("printf '{}' > /text # version {number}", text.replace('\n', "\\n")),
+        ]);
+    }
+    let theirs: Vec<String> = git(&["blame", "--line-porcelain", "text"])
+        .lines()
+        .filter_map(|line| line.strip_prefix("summary ").map(str::to_owned))
+        .collect();
+    let ours: Vec<String> = by_command(&env, &[":/text"])
+        .into_iter()
+        .map(|(_, command)| command.split_once("# ").unwrap().1.to_owned())
+        .collect();
+    assert_eq!(ours, theirs);
+}
+
+#[test]
+fn what_blame_says_in_json() {
+    let env = with_a_text();
+    insta::assert_snapshot!(env.transcript(&[
+        &["blame", "-L3,3", "main:/d/text", "--json"],
+        &["blame", "main:/d", "--json"],
+        &["blame", "main:/usr/bin/true", "--json"],
+        &["blame", "main:/dev"],
+    ]), @r#"
+    $ treebox blame -L3,3 main:/d/text --json
+    {"command":"sed -i 's/b/B/; 1i first' /d/text","commit":"[ID]","line":3,"original_line":3,"original_path":"/d/text","path":"/d/text","state":"[ID]","text":"B"}
+    $ treebox blame main:/d --json
+    {"command":"touch -d @9 /d/text; chmod 600 /d/text","commit":"[ID]","kind":"file","path":"/d/text","state":"[ID]"}
+    $ treebox blame main:/usr/bin/true --json
+    {"command":"import host:latest","commit":"[ID]","kind":"file","original_path":"/usr/bin/true","path":"/usr/bin/true","state":"[ID]"}
+    $ treebox blame main:/dev
+    "#);
+}

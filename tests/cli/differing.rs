@@ -466,3 +466,46 @@ fn a_log_of_a_path_passes_over_commits_that_only_touched_its_directory() {
     assert_eq!(commands.len(), 1, "{commands:?}");
     assert_eq!(commands[0]["command"], "mkdir /d; echo 1 > /d/f");
 }
+
+#[test]
+fn what_differs_in_json() {
+    let env = two(
+        |dir| {
+            put(dir, "a", "1\n2\n");
+            put(dir, "b", b"x\0");
+            put(dir, "from", "moved\n");
+        },
+        |dir| {
+            put(dir, "a", "1\n3\n");
+            put(dir, "b", b"y\0");
+            put(dir, "to", "moved\n");
+            put(dir, "new/empty", "");
+        },
+    );
+    insta::assert_snapshot!(env.transcript(&[
+        &["diff", "old", "new", "--json"],
+        &["diff", "--numstat", "old", "new", "--json", "--", "a", "b"],
+        &["diff", "-p", "old", "new", "--json", "--", "/a"],
+        &["show", "new:/", "--json"],
+        &["show", "new:/a", "--json"],
+    ]), @r#"
+    $ treebox diff old new --json
+    {"gid":0,"kind":"file","mode":"0644","mtime":"[DATE]","old":{"gid":0,"kind":"file","mode":"0644","mtime":"[DATE]","size":4,"uid":0},"path":"/a","size":4,"status":"M","uid":0}
+    {"gid":0,"kind":"file","mode":"0644","mtime":"[DATE]","old":{"gid":0,"kind":"file","mode":"0644","mtime":"[DATE]","size":2,"uid":0},"path":"/b","size":2,"status":"M","uid":0}
+    {"gid":0,"kind":"directory","mode":"0755","mtime":"[DATE]","path":"/new","size":0,"status":"A","uid":0}
+    {"gid":0,"kind":"file","mode":"0644","mtime":"[DATE]","path":"/new/empty","size":0,"status":"A","uid":0}
+    {"gid":0,"kind":"file","mode":"0644","mtime":"[DATE]","old":{"gid":0,"kind":"file","mode":"0644","mtime":"[DATE]","size":6,"uid":0},"path":"/to","renamed_from":"/from","size":6,"status":"R","uid":0}
+    $ treebox diff --numstat old new --json -- a b
+    {"gid":0,"kind":"file","lines_added":1,"lines_deleted":1,"mode":"0644","mtime":"[DATE]","old":{"gid":0,"kind":"file","mode":"0644","mtime":"[DATE]","size":4,"uid":0},"path":"/a","size":4,"status":"M","uid":0}
+    {"binary":true,"gid":0,"kind":"file","mode":"0644","mtime":"[DATE]","old":{"gid":0,"kind":"file","mode":"0644","mtime":"[DATE]","size":2,"uid":0},"path":"/b","size":2,"status":"M","uid":0}
+    $ treebox diff -p old new --json -- /a
+    {"gid":0,"kind":"file","mode":"0644","mtime":"[DATE]","old":{"gid":0,"kind":"file","mode":"0644","mtime":"[DATE]","size":4,"uid":0},"patch":"diff --git a/a b/a\nindex a37d46d908a5..4d35f9e942dd 100644\n--- a/a\n+++ b/a\n@@ -1,2 +1,2 @@\n 1\n-2\n+3\n","path":"/a","size":4,"status":"M","uid":0}
+    $ treebox show new:/ --json
+    {"gid":0,"kind":"file","mode":"0644","mtime":"[DATE]","path":"/a","size":4,"uid":0}
+    {"gid":0,"kind":"file","mode":"0644","mtime":"[DATE]","path":"/b","size":2,"uid":0}
+    {"gid":0,"kind":"directory","mode":"0755","mtime":"[DATE]","path":"/new","size":0,"uid":0}
+    {"gid":0,"kind":"file","mode":"0644","mtime":"[DATE]","path":"/to","size":6,"uid":0}
+    $ treebox show new:/a --json
+    {"content":"1\n3\n","path":"/a","size":4,"state":"[ID]"}
+    "#);
+}

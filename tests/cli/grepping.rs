@@ -52,6 +52,54 @@ fn options_choose_lines_as_greps_do() {
 }
 
 #[test]
+fn names_choose_files_and_directories() {
+    let env = with_files();
+    assert_eq!(
+        env.ok(&["grep", "-l", "local", "--include", "h*", "--include", "z*"]),
+        "/etc/hosts\n/etc/zconf\n"
+    );
+    assert_eq!(env.ok(&["grep", "-l", "local", "--exclude", "*conf", "--exclude-dir=usr"]), "/etc/hosts\n");
+    assert_eq!(env.run(&["grep", "local", "--exclude-dir", "[eu]*"]).code, 1);
+}
+
+#[test]
+fn what_grep_says() {
+    let env = with_files();
+    insta::assert_snapshot!(env.transcript(&[
+        &["grep", "-n", "local"],
+        &["grep", "-n", "local", "--json"],
+        &["grep", "-l", "local", "--json"],
+        &["grep", "-c", "local", "--json"],
+        &["grep", "none"],
+        &["grep", "(", "main:/etc"],
+    ]), @r##"
+    $ treebox grep -n local
+    /etc/conf:1:# local settings
+    /etc/conf:2:local = yes
+    /etc/hosts:1:127.0.0.1 localhost
+    Binary file /usr/data matches
+    $ treebox grep -n local --json
+    {"line":1,"path":"/etc/conf","text":"# local settings"}
+    {"line":2,"path":"/etc/conf","text":"local = yes"}
+    {"line":1,"path":"/etc/hosts","text":"127.0.0.1 localhost"}
+    {"binary":true,"path":"/usr/data"}
+    $ treebox grep -l local --json
+    {"path":"/etc/conf"}
+    {"path":"/etc/hosts"}
+    {"binary":true,"path":"/usr/data"}
+    $ treebox grep -c local --json
+    {"count":2,"path":"/etc/conf"}
+    {"count":1,"path":"/etc/hosts"}
+    {"binary":true,"count":1,"path":"/usr/data"}
+    $ treebox grep none
+    (exit 1)
+    $ treebox grep ( main:/etc
+    ! treebox: `(` is no regular expression: unclosed group
+    (exit 125)
+    "##);
+}
+
+#[test]
 fn json_gives_path_line_and_text() {
     let env = with_files();
     let lines = env.json_lines(&["grep", "localhost"]);

@@ -53,7 +53,8 @@ fn a_branch_is_run_again_on_another_base() {
     assert!(env.ok(&["reflog", "main"]).contains("replay: onto new"));
     let (after, tip) = (commit(&env, "main"), env.json(&["status"])["branch"].clone());
     assert_eq!(tip, "main", "HEAD follows");
-    env.ok(&["reset", &before]);
+    env.ok(&["undo"]);
+    assert_eq!(commit(&env, "main"), before, "a replay is one operation");
     let lines = env.json_lines(&["replay", "main", "--onto", "new"]);
     let how: Vec<_> = lines.iter().filter_map(|line| line["how"].as_str()).collect();
     assert_eq!(how, ["reused", "applied", "reused"], "nothing runs twice");
@@ -117,7 +118,7 @@ fn a_replay_stops_at_a_step_that_fails_and_goes_on_as_it_is_told() {
     assert_eq!(env.run(&["replay", "--status"]).code, 1);
     env.ok(&["reset", "-q", &before]);
     assert_eq!(env.run(&["replay", "--onto", "new"]).code, 1);
-    env.ok(&["replay", "--abort"]);
+    assert_eq!(env.json(&["replay", "--abort"])["branch"], "main");
     assert_eq!(commit(&env, "main"), before);
     env.fails(125, &["replay", "--abort"]);
     env.fails(2, &["replay", "--abort", "--onto", "new"]);
@@ -309,4 +310,16 @@ fn a_replay_that_was_killed_goes_on_where_it_was() {
     let how: Vec<_> = lines.iter().filter_map(|line| line["how"].as_str()).collect();
     assert_eq!(how, ["reused", "applied", "reused", "ran", "ran"]);
     assert_eq!(env.ok(&["cat", ":/s"]), "s\n");
+}
+
+#[test]
+fn a_step_whose_failure_was_kept_may_fail_again_in_the_same_way() {
+    let env = work();
+    env.ok(&["branch", "-q", "kept", "old"]);
+    assert_eq!(
+        env.run(&["run", "-q", "--branch", "kept", "--keep-failed", "-c", "echo x > /x; exit 3"]).code,
+        3
+    );
+    env.ok(&["replay", "kept", "--onto", "new"]);
+    assert_eq!(env.ok(&["cat", "kept:/x", "kept:/version"]), "x\nnew\n");
 }

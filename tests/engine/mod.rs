@@ -8,6 +8,7 @@ mod emulated;
 mod exploring;
 mod layers;
 mod live;
+mod merging;
 mod open;
 mod remembering;
 mod replay;

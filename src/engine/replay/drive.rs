@@ -147,7 +147,7 @@ impl Replay {
             match self.core.perform(work, &self.here, settlements)? {
                 StepEnd::Done(step) => {
                     listener(&step);
-                    let run = self.core.run_of(&step.state).filter(|_| step.changed).map(|(seq, _)| seq);
+                    let run = self.core.run_number(&step.state).filter(|_| step.changed);
                     self.done.push(Done { state: step.state.id().to_string(), run, skipped: false });
                     self.here = step.state;
                     self.save(None)?;

@@ -13,7 +13,7 @@ use crate::engine::error::{Error, ErrorKind, Result};
 use crate::engine::join::Settlements;
 use crate::engine::outcome::Outcome;
 use crate::engine::state::State;
-use crate::object::{CommitId, StateId};
+use crate::object::CommitId;
 
 /// One step, before it is performed.
 #[derive(Debug, Clone)]
@@ -180,8 +180,8 @@ impl Core {
     }
 
     /// The number of the run that made a state, when a run of this process or a remembered one did.
-    pub(in crate::engine) fn run_of(&self, state: &State) -> Option<(i64, StateId)> {
-        state.origin.run.as_ref().map(|(seq, parent)| (*seq, parent.id()))
+    pub(in crate::engine) fn run_number(&self, state: &State) -> Option<i64> {
+        state.origin.run.as_ref().map(|(seq, _)| *seq)
     }
 }
 

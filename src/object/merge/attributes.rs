@@ -31,9 +31,11 @@ pub(super) fn merge_attributes(
             Some(value) => *value,
             None => favoured?.xattrs.get(name),
         };
-        if let Some(value) = value {
-            // Two sides may together have more than one file can.
-            xattrs.set(name.to_vec(), value.to_vec()).ok()?;
+        if let Some(value) = value
+            && xattrs.set(name.to_vec(), value.to_vec()).is_err()
+        {
+            // Two sides may together have more than one file can: then they are those of one side.
+            return favoured.cloned();
         }
     }
     Some(Meta {

@@ -51,6 +51,7 @@ impl Merging<'_, '_> {
                 linked.push(file);
             }
         }
+        linked.sort_by(|a, b| a.path.cmp(&b.path));
         for class in classes(&linked) {
             let files: Vec<&Linked> = class.iter().map(|at| &linked[*at]).collect();
             let Some(value) = self.one_value(&files)? else { continue };

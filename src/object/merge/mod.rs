@@ -1,7 +1,7 @@
 //! Joining two file systems that came from one.
 //!
 //! [`merge`] puts into our side what the other side changed since the base. Where only one side changed a subtree nothing below is looked
-//! at, so the cost follows the difference. `text.rs` joins texts, `attributes.rs` modes, owners and times, `links.rs` hard links, `config.rs`
+//! at, so the cost follows the difference. `text.rs` joins texts, `attributes.rs` modes, owners and times, `walk.rs` goes through directories, `links.rs` hard links, `config.rs`
 //! how commands run.
 //!
 //! # Rules
@@ -24,18 +24,16 @@ mod links;
 #[cfg(test)]
 mod tests;
 mod text;
+mod walk;
 
 pub use config::{ConfigConflict, merge_configs};
 pub use text::merge_texts;
-
-use std::cmp::Ordering;
 
 use super::diff::diff;
 use super::draft::{Draft, DraftError, LinkKey, NewNode};
 use super::id::{BlobId, LinkGroup, TreeId};
 use super::lines::{MAX_TEXT_BYTES, is_text};
 use super::meta::Meta;
-use super::name::Name;
 use super::path::TreePath;
 use super::tree::{Entry, Node, SourceError, TreeSource};
 use attributes::{merge_attributes, merge_mtime, same_attributes};
@@ -135,7 +133,7 @@ pub fn merge<'s>(
         conflicts: Vec::new(),
         linked: Vec::new(),
     };
-    merging.entry([base, Some(ours.1), Some(theirs)])?;
+    merging.walk([base, Some(ours.1), Some(theirs)])?;
     merging.settle_links()?;
     merging.conflicts.sort_by(|a, b| a.path.cmp(&b.path));
     Ok((merging.draft, merging.conflicts))
@@ -194,35 +192,45 @@ fn has_links(entry: Option<&Entry>) -> bool {
 }
 
 impl Merging<'_, '_> {
-    fn entry(&mut self, [base, ours, theirs]: Three<'_>) -> Result<(), DraftError> {
+    /// Merges what is at the current path; true when it is a directory in which the names have to be gone through.
+    fn entry(&mut self, [base, ours, theirs]: Three<'_>) -> Result<bool, DraftError> {
         if ours == theirs || (theirs == base && !has_links(ours) && !has_links(theirs)) {
-            return Ok(());
+            return Ok(false);
         }
         if ours == base && !has_links(ours) && !has_links(theirs) {
-            return self.take(theirs);
+            self.take(theirs)?;
+            return Ok(false);
         }
         match [base, ours, theirs].map(is_directory) {
-            [_, true, true] => self.directories([base, ours, theirs]),
-            [true, true, false] if theirs.is_none() => self.directories([base, ours, theirs]),
-            [true, false, true] if ours.is_none() => self.directories([base, ours, theirs]),
-            [base_is, ours_is, theirs_is] => match (ours, theirs) {
-                (Some(ours), Some(theirs)) if !ours_is && !theirs_is => {
-                    self.leaves(base.filter(|_| !base_is), ours, theirs)
-                }
-                (Some(_), Some(_)) => self.directory_and_other([base, ours, theirs]),
-                (Some(kept), None) => match base {
-                    Some(base) if base_is == ours_is => self.deleted(base, kept, [Some(base), ours, theirs]),
-                    // What was there before is gone on both sides.
-                    _ => self.note_below(ours),
-                },
-                (None, Some(kept)) => match base {
-                    Some(base) if base_is == theirs_is => {
-                        self.deleted(base, kept, [Some(base), ours, theirs])
-                    }
-                    _ => self.take(theirs),
-                },
-                (None, None) => Ok(()),
+            [_, true, true] => return self.begin_directory([base, ours, theirs]),
+            [true, true, false] if theirs.is_none() => return self.begin_directory([base, ours, theirs]),
+            [true, false, true] if ours.is_none() => return self.begin_directory([base, ours, theirs]),
+            are_directories => self.others(are_directories, [base, ours, theirs])?,
+        }
+        Ok(false)
+    }
+
+    /// What is not a directory on both sides, nor one that one side deleted.
+    fn others(
+        &mut self,
+        [base_is, ours_is, theirs_is]: [bool; 3],
+        [base, ours, theirs]: Three<'_>,
+    ) -> Result<(), DraftError> {
+        match (ours, theirs) {
+            (Some(ours), Some(theirs)) if !ours_is && !theirs_is => {
+                self.leaves(base.filter(|_| !base_is), ours, theirs)
+            }
+            (Some(_), Some(_)) => self.directory_and_other([base, ours, theirs]),
+            (Some(kept), None) => match base {
+                Some(base) if base_is == ours_is => self.deleted(base, kept, [Some(base), ours, theirs]),
+                // What was there before is gone on both sides.
+                _ => self.note_below(ours),
             },
+            (None, Some(kept)) => match base {
+                Some(base) if base_is == theirs_is => self.deleted(base, kept, [Some(base), ours, theirs]),
+                _ => self.take(theirs),
+            },
+            (None, None) => Ok(()),
         }
     }
 
@@ -268,16 +276,21 @@ impl Merging<'_, '_> {
         Ok(same)
     }
 
-    /// Directories on both sides, or one that the other side deleted.
-    fn directories(&mut self, [base, ours, theirs]: Three<'_>) -> Result<(), DraftError> {
-        let before = self.conflicts.len();
+    /// Directories on both sides, or one that the other side deleted; true when the names in it have to be gone through.
+    fn begin_directory(&mut self, [base, ours, theirs]: Three<'_>) -> Result<bool, DraftError> {
         if let (None, Some(theirs)) = (ours, theirs) {
             // There for what is merged in it; it goes again when nothing is.
             self.draft.put_directory(&self.path, theirs.meta.clone())?;
         }
-        if !self.settled_by_id([base, ours, theirs])? {
-            self.children([base, ours, theirs])?;
+        if self.settled_by_id([base, ours, theirs])? {
+            self.end_directory([base, ours, theirs], self.conflicts.len())?;
+            return Ok(false);
         }
+        Ok(true)
+    }
+
+    /// The directory itself, after what is in it. `before` is how many conflicts there were before that.
+    fn end_directory(&mut self, [base, ours, theirs]: Three<'_>, before: usize) -> Result<(), DraftError> {
         match (ours, theirs) {
             (Some(ours), Some(theirs)) => {
                 self.directory_attributes(base.filter(|base| is_directory(Some(base))), ours, theirs)
@@ -339,30 +352,6 @@ impl Merging<'_, '_> {
             self.draft.set_meta(&self.path, meta)?;
         }
         Ok(())
-    }
-
-    /// Goes through the names that any of three directories has.
-    fn children(&mut self, sides: Three<'_>) -> Result<(), DraftError> {
-        let mut lists = Vec::with_capacity(3);
-        for side in sides {
-            lists.push(match side.map(|entry| &entry.node) {
-                Some(Node::Directory { tree, .. }) => self.source.tree(tree)?.into_entries(),
-                _ => Vec::new(),
-            });
-        }
-        let mut at = [0; 3];
-        loop {
-            let heads = [0, 1, 2].map(|side| lists[side].get(at[side]));
-            let Some(name) = heads.iter().flatten().map(|(name, _)| name).min() else { return Ok(()) };
-            let found = heads.map(|head| head.filter(|(have, _)| have.cmp(name) == Ordering::Equal));
-            for (at, found) in at.iter_mut().zip(&found) {
-                *at += usize::from(found.is_some());
-            }
-            let name: Name = name.clone();
-            self.path.push(name);
-            self.entry(found.map(|found| found.map(|(_, entry)| entry)))?;
-            self.path.pop();
-        }
     }
 
     /// Two entries of which none is a directory.
@@ -475,57 +464,6 @@ impl Merging<'_, '_> {
             return Ok(());
         }
         self.draft.put_entry(&self.path, Entry { meta, node })
-    }
-
-    /// Makes a path as the other side has it.
-    fn take(&mut self, theirs: Option<&Entry>) -> Result<(), DraftError> {
-        if self.path.is_root() {
-            // A root is a directory on both sides; as ours was not changed all in it is theirs.
-            if let Some(theirs) = theirs {
-                self.draft.clear(&self.path)?;
-                self.draft.set_meta(&self.path, theirs.meta.clone())?;
-                return self.take_children(theirs);
-            }
-            return Ok(());
-        }
-        let Some(theirs) = theirs else { return self.draft.remove(&self.path).map(|_| ()) };
-        match &theirs.node {
-            Node::File { .. } => {
-                self.put_leaf([None, None, Some(theirs)], theirs.meta.clone(), theirs.node.clone())
-            }
-            Node::Directory { below, .. } if below.links > 0 => {
-                self.draft.remove(&self.path)?;
-                self.draft.put_directory(&self.path, theirs.meta.clone())?;
-                self.take_children(theirs)
-            }
-            _ => self.draft.put_entry(&self.path, theirs.clone()),
-        }
-    }
-
-    fn take_children(&mut self, theirs: &Entry) -> Result<(), DraftError> {
-        let Node::Directory { tree, .. } = &theirs.node else { return Ok(()) };
-        for (name, entry) in self.source.tree(tree)?.into_entries() {
-            self.path.push(name);
-            self.take(Some(&entry))?;
-            self.path.pop();
-        }
-        Ok(())
-    }
-
-    /// Notes the hard links of what stays as our side has it.
-    fn note_below(&mut self, kept: Option<&Entry>) -> Result<(), DraftError> {
-        let Some(entry) = kept.filter(|_| has_links(kept)) else { return Ok(()) };
-        match &entry.node {
-            Node::Directory { tree, .. } => {
-                for (name, entry) in self.source.tree(tree)?.into_entries() {
-                    self.path.push(name);
-                    self.note_below(Some(&entry))?;
-                    self.path.pop();
-                }
-                Ok(())
-            }
-            node => self.put_leaf([None, Some(entry), None], entry.meta.clone(), node.clone()),
-        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use proptest::prelude::*;
 
 use super::*;
-use crate::object::{Change, Kind, Timestamp, Tree, TreeSink, diff};
+use crate::object::{Change, Kind, Name, Timestamp, Tree, TreeSink, diff};
 
 /// Trees and contents in memory.
 #[derive(Default)]
@@ -299,6 +299,29 @@ fn without_a_base_only_what_is_the_same_joins() {
     let (_, conflicts) =
         merge(&memory, None, (ours.0, &ours.1), &theirs.1, &mut contents, &|_| None).unwrap();
     assert_eq!(conflicts.iter().map(|conflict| conflict.path.to_string()).collect::<Vec<_>>(), ["/b"]);
+}
+
+#[test]
+fn deep_trees_merge() {
+    let memory = Memory::default();
+    let deep = |leaf: &str| {
+        let mut draft = Draft::empty(&memory, meta(0o755, 0));
+        let mut at = TreePath::root();
+        for _ in 1..500 {
+            at.push(Name::new(b"d").unwrap());
+            draft.put_directory(&at, meta(0o755, 1)).unwrap();
+        }
+        at.push(Name::new(leaf.as_bytes()).unwrap());
+        draft.put(&at, meta(0o644, 1), NewNode::Fifo).unwrap();
+        (draft.finish(&mut &memory).unwrap(), at)
+    };
+    let ((base, _), (ours, _), (theirs, _)) = (deep("x"), deep("y"), deep("z"));
+    let root = merged(&memory, &base, &ours, &theirs, None).unwrap();
+    let mut all = Vec::new();
+    walk(&memory, &root.1, &mut TreePath::root(), &mut all);
+    let leaves: Vec<_> =
+        all.iter().filter(|(_, entry)| entry.node == Node::Fifo).map(|(path, _)| path.clone()).collect();
+    assert_eq!(leaves, [deep("y").1, deep("z").1]);
 }
 
 /// Does to a tree what a list of changes says.
