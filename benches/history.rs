@@ -1,7 +1,7 @@
 //! History at scale: 10 000 commits and 1 000 branches, two states of 25 000 files. `cargo bench --bench history`
 //!
 //! Every figure is printed with its bound; the program fails when one is missed by more than `TREEBOX_BENCH_SLACK` times (default 1, a busy machine
-//! needs more). Whole processes are the release build of the command line, found as `target/release/treebox` or named by `TREEBOX_BIN`.
+//! needs more). `TREEBOX_BENCH_DIR` is an empty directory to use and to keep. Whole processes are the release build of the command line, found as `target/release/treebox` or named by `TREEBOX_BIN`.
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
@@ -19,13 +19,13 @@ const ROUNDS: usize = 21;
 
 fn main() {
     treebox::worker::hook();
-    let dir = tempfile::tempdir().unwrap();
-    let store = dir.path().join("store");
-    let options = EngineOptions::at(&store).durability(Durability::Batch);
+    let temporary = tempfile::tempdir().unwrap();
+    let dir = std::env::var_os("TREEBOX_BENCH_DIR").map_or_else(|| temporary.path().to_owned(), Into::into);
+    let options = EngineOptions::at(dir.join("store")).durability(Durability::Batch);
     let engine = Engine::open(options).unwrap();
     let mut figures = Figures::default();
-    deep(&engine, dir.path(), &mut figures);
-    wide(&engine, dir.path(), &mut figures);
+    deep(&engine, &dir, &mut figures);
+    wide(&engine, &dir, &mut figures);
     figures.end();
 }
 

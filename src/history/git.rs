@@ -21,6 +21,9 @@ const LOCK_PATIENCE: Fail = Fail::AfterDurationWithBackoff(Duration::from_millis
 /// Enough for the commits that wait for their turn in any history with fewer than some ten thousand branches.
 const WALK_CACHE_BYTES: usize = 8 << 20;
 
+/// The longest commit that is packed without compression.
+const MAX_STORED_COMMIT_BYTES: usize = 1024;
+
 /// An opened repository, shared by threads.
 pub(super) struct Git(gix::ThreadSafeRepository);
 
@@ -381,9 +384,12 @@ impl Local {
     /// Writes objects as one pack with its index; says which files they are. No deltas: records are small and unlike each other.
     pub(super) fn write_pack(&self, ids: &[CommitId], directory: &Path) -> Result<Vec<PathBuf>, GitError> {
         use gix::odb::pack::{Bundle, bundle, data};
-        let level = gix::zlib::Compression::DEFAULT;
+        use gix::zlib::Compression;
         let entry = |id: &CommitId| {
             let object = self.0.find_object(theirs(id))?;
+            // Walks read every commit, and to inflate a small one costs more than all else: only long ones are compressed.
+            let is_walked = object.kind == GitKind::Commit && object.data.len() <= MAX_STORED_COMMIT_BYTES;
+            let level = if is_walked { Compression::NONE } else { Compression::DEFAULT };
             let count = data::output::Count::from_data(object.id, None);
             let found = gix::objs::Data::new(&object.data, object.kind, gix::hash::Kind::Sha1);
             Ok(vec![data::output::Entry::from_data(&count, &found, level)?])

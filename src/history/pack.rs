@@ -12,7 +12,7 @@ use super::{EditError, History, HistoryError, RefKind, Who, sync};
 use crate::object::CommitId;
 
 /// Loose objects above which they are packed; three to a commit.
-const MAX_LOOSE_OBJECTS: usize = 2048;
+const MAX_LOOSE_OBJECTS: usize = 512;
 /// Packs of about one size above which they become one.
 const MAX_SIMILAR_PACKS: usize = 16;
 
@@ -104,10 +104,13 @@ impl History {
         Ok(found)
     }
 
-    /// Looks at one of 256 directories, as `git gc --auto` does: names are hashes, so each has as many.
+    /// Looks at 4 of 256 directories, as `git gc --auto` looks at one: names are hashes, so each has about as many.
     fn has_many_loose_objects(&self) -> bool {
-        let sample = std::fs::read_dir(self.directory.join("objects/17"));
-        sample.is_ok_and(|entries| entries.count() > MAX_LOOSE_OBJECTS / 256)
+        let count = |shard: &str| {
+            std::fs::read_dir(self.directory.join("objects").join(shard)).map_or(0, |found| found.count())
+        };
+        let sample: usize = ["17", "57", "97", "d7"].into_iter().map(count).sum();
+        sample > MAX_LOOSE_OBJECTS / 64
     }
 
     /// Joins packs of about one size. Each object is written again once for every sixteenfold growth.
