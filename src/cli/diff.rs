@@ -48,6 +48,11 @@ pub(super) fn perform(args: &Args, context: &mut Context) -> Result<Exit, Failur
 
 /// The two states that `OLD NEW`, `OLD..NEW` or `A...B` mean; an end left out is HEAD.
 fn sides(engine: &Engine, revs: &[String]) -> Result<(State, State), Failure> {
+    if let Some(place) = revs.iter().find(|rev| rev.contains(":/")) {
+        let (rev, path) = place.split_once(":/").expect("it was just found");
+        let message = format!("diff compares whole revisions: write `{rev}`, and `-- /{path}` behind them");
+        return Err(Failure::Usage(message));
+    }
     let end = |rev: &str| if rev.is_empty() { engine.head_state() } else { engine.resolve(rev) };
     if let [range] = revs {
         if let Some((a, b)) = range.split_once("...") {

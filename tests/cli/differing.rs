@@ -113,6 +113,13 @@ fn applied(env: &TestEnv, tool: &[&str], diff: &[&str]) -> (bool, String) {
 }
 
 #[test]
+fn a_path_in_a_revisions_place_is_told_where_it_belongs() {
+    let env = TestEnv::new();
+    let told = env.fails(2, &["diff", "host:/etc", "host"]);
+    assert_eq!(told, "treebox: diff compares whole revisions: write `host`, and `-- /etc` behind them\n");
+}
+
+#[test]
 fn git_apply_and_gnu_patch_make_the_newer_files_from_a_patch() {
     let env = everything_git_knows();
     for diff in
