@@ -11,6 +11,7 @@
 //! - A ref is a branch, a tag, an image or the one of the notes; an image's name is escaped into a ref name and reads back as it was.
 //! - An edit of refs is checked against the expected old values of all its refs before any of them moves.
 //! - Every move leaves a line in the ref's log, and in HEAD's when the branch is checked out.
+//! - Everything that moves together is one record of the operation log, which can take it back.
 //!
 //! # Locking
 //! Every change takes the kernel's lock on `history.lock` beside the repository, which ends with its holder. Inside it Git's own
@@ -23,8 +24,8 @@
 //! kernel could not write it also forgets.
 //!
 //! An edit of several refs is not one step on disk, so what it will do is noted in `history.lock` first: when its process is
-//! killed, the next one that opens the history or takes the lock finishes it. Renaming a branch makes the new name before it removes
-//! the old one.
+//! killed, the next one that opens the history or takes the lock finishes it; when nothing had moved, the operation's record goes. The
+//! record is written before anything moves, so none is ever missing. Renaming a branch makes the new name before it removes the old one.
 
 mod commits;
 mod edit;
