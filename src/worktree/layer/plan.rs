@@ -81,19 +81,21 @@ pub fn plan_update(
     leaves_out: &dyn Fn(&[u8], bool) -> bool,
     emit: &mut dyn FnMut(PlannedChange) -> Result<(), SourceError>,
 ) -> Result<(), SourceError> {
-    update(source, &mut Vec::new(), known, Some(new), leaves_out, emit)
+    let known: Vec<_> = known.iter().map(Some).collect();
+    update(source, &mut Vec::new(), &known, Some(new), leaves_out, emit)
 }
 
+/// `known` has as many places as there are known trees, all the way down: where one lacks a path, what is on disk may lack it too.
 fn update(
     source: &dyn TreeSource,
     path: &mut Vec<u8>,
-    known: &[Entry],
+    known: &[Option<&Entry>],
     new: Option<&Entry>,
     leaves_out: &dyn Fn(&[u8], bool) -> bool,
     emit: &mut dyn FnMut(PlannedChange) -> Result<(), SourceError>,
 ) -> Result<(), SourceError> {
     let mut entries: Vec<LayerEntry> = Vec::with_capacity(known.len());
-    for entry in known.iter().map(|entry| layer_entry(path, entry, false)) {
+    for entry in known.iter().flatten().map(|entry| layer_entry(path, entry, false)) {
         if !entries.contains(&entry) {
             entries.push(entry);
         }
@@ -108,8 +110,9 @@ fn update(
         Node::Directory { tree, .. } => source.tree(tree).map(Some),
         _ => Ok(None),
     };
-    let trees = known.iter().map(tree).collect::<Result<Vec<_>, _>>()?;
-    let new = new.map(tree).transpose()?.flatten();
+    let tree = |entry: Option<&Entry>| entry.map_or(Ok(None), &tree);
+    let trees = known.iter().map(|known| tree(*known)).collect::<Result<Vec<_>, _>>()?;
+    let new = tree(new)?;
     let names: BTreeSet<&Name> = trees
         .iter()
         .flatten()
@@ -125,8 +128,7 @@ fn update(
             if !known.is_empty() && known.iter().all(|known| *known == new) {
                 return Ok(());
             }
-            let known: Vec<Entry> = known.iter().filter_map(|known| known.cloned()).collect();
-            if known.is_empty() && new.is_none() {
+            if known.iter().all(Option::is_none) && new.is_none() {
                 return Ok(());
             }
             update(source, path, &known, new, leaves_out, emit)
