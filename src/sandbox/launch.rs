@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::IoSliceMut;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::{Mutex, PoisonError};
 
 use nix::errno::Errno as NixErrno;
 use nix::libc;
@@ -212,6 +213,12 @@ fn listen(report: &OwnedFd) -> Result<Heard, LaunchError> {
     }
 }
 
+/// Held from the making of a report line until this process has dropped the child's end of it.
+///
+/// Whatever is cloned meanwhile by another thread would hold that end as well, for a sandbox's init executes nothing; and two that start at once would
+/// each wait for the other's end to close. Only a probe starts sandboxes in a program with threads.
+static STARTING: Mutex<()> = Mutex::new(());
+
 /// Clones a process that acts out a script, and waits until its report line closes. `prepare_outside` does to it, before
 /// its first step, what only the outside can: the id maps above all.
 pub(crate) fn start(
@@ -221,6 +228,7 @@ pub(crate) fn start(
     prepare_outside: &mut dyn FnMut(i32) -> Result<(), LaunchError>,
     streams: [OwnedFd; 3],
 ) -> Result<Sandbox, LaunchError> {
+    let starting = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
     let (report, report_end) = report_line()?;
     let (link, link_end) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
         .map_err(system("make a socket pair"))?;
@@ -233,6 +241,7 @@ pub(crate) fn start(
         Ok(Cloned::Parent(pid, pidfd)) => (pid, pidfd),
     };
     drop(lines);
+    drop(starting);
     let Some(pidfd) = pidfd else { return Err(LaunchError::namespaces(libc::EINVAL)) };
     let mut sandbox = Sandbox {
         pid,
@@ -285,6 +294,7 @@ impl Sandbox {
     /// before the sandbox: the kernel lets init end only after every process of its pid namespace is gone.
     pub fn join(&self, plan: &Plan, map: &IdMap, streams: [OwnedFd; 3]) -> Result<Joined, LaunchError> {
         let script = Script::new(prepare_joining(plan, map)?);
+        let starting = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
         let (report, report_end) = report_line()?;
         let joining = Joining { namespaces: &self.namespaces, report: report_end, streams };
         // SAFETY: the child goes into `init::join`, which makes system calls only on memory that exists already.
@@ -295,6 +305,7 @@ impl Sandbox {
             Ok(Cloned::Parent(_, joiner)) => joiner,
         };
         drop(joining);
+        drop(starting);
         let heard = listen(&report);
         if let Some(joiner) = joiner {
             let _ = sys::collect(joiner.as_fd());

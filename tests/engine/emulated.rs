@@ -22,6 +22,21 @@ fn owner(engine: &Engine, state: &State, path: &str) -> (u32, u32) {
     (found.entry.meta.uid, found.entry.meta.gid)
 }
 
+/// A probe's first process executes nothing. What it has of another thread's probe it keeps, and two waited for each other for ever.
+#[test]
+fn engines_of_one_program_find_out_at_once_what_the_machine_allows() {
+    let engines: Vec<_> = (0..6).map(|_| emulated()).collect();
+    let all = std::sync::Barrier::new(engines.len());
+    std::thread::scope(|scope| {
+        for (_, base, _) in &engines {
+            scope.spawn(|| {
+                all.wait();
+                assert!(base.run(&Command::shell("chown 3:4 /etc")).unwrap().success());
+            });
+        }
+    });
+}
+
 #[test]
 fn commands_of_a_live_sandbox_see_what_another_one_recorded() {
     let (engine, base, _dir) = emulated();
