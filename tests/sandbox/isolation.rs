@@ -14,8 +14,9 @@ use treebox::worker::SessionError;
 fn init_is_pid_1_and_the_payload_pid_2() {
     let case = Case::new();
     assert_eq!(case.shell("echo $$ $PPID"), "2 1\n");
-    // Nothing of the host's processes: init, the shell, and the two of the pipe.
-    assert_eq!(case.shell("ls -d /proc/[0-9]* | wc -l"), "4\n");
+    // Nothing of the host's processes: init, the shell, and the two of the pipe, of which the second may not be there yet.
+    let seen = case.shell("ls -d /proc/[0-9]* | wc -l");
+    assert!(["3\n", "4\n"].contains(&seen.as_str()), "{seen}");
     // What init is, holds and was told stays with it.
     let secrets = "cat /proc/1/environ /proc/1/maps; readlink /proc/1/exe /proc/1/cwd /proc/1/fd/0; ls /proc/1/map_files";
     assert_eq!(case.shell(&format!("{{ {secrets}; }} 2>/dev/null; true")), "");
