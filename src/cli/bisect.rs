@@ -184,9 +184,8 @@ fn conclude(
         Bisected::Undecided(these) => {
             record.candidates = these.iter().map(ToString::to_string).collect();
             if !out.json() {
-                for commit in these {
-                    let info = engine.show(&commit.to_string())?.info;
-                    writeln!(out, "{} {}", commit.short(), text::first_line(&info.command))?;
+                for info in engine.commits(these)? {
+                    writeln!(out, "{} {}", info.commit.short(), text::first_line(&info.command))?;
                 }
             }
             (

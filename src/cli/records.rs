@@ -35,6 +35,27 @@ pub(super) fn base64(bytes: &[u8]) -> String {
     text
 }
 
+/// What a command wrote.
+#[derive(Serialize)]
+pub(super) struct OutputRecord {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stdout: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stdout_base64: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stderr: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stderr_base64: Option<String>,
+}
+
+impl OutputRecord {
+    pub(super) fn new(stdout: &[u8], stderr: &[u8]) -> Self {
+        let (stdout, stdout_base64) = text_or_base64(stdout);
+        let (stderr, stderr_base64) = text_or_base64(stderr);
+        Self { stdout, stdout_base64, stderr, stderr_base64 }
+    }
+}
+
 /// Milliseconds with three digits behind the point.
 pub(super) fn milliseconds(time: std::time::Duration) -> f64 {
     (time.as_secs_f64() * 1e6).round() / 1e3

@@ -82,14 +82,8 @@ struct StoppedRecord<'a> {
     state: Option<String>,
     exit_code: Option<i32>,
     signal: Option<i32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    stdout: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    stdout_base64: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    stderr: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    stderr_base64: Option<String>,
+    #[serde(flatten)]
+    output: records::OutputRecord,
 }
 
 #[derive(Serialize)]
@@ -212,8 +206,6 @@ pub(super) fn step(done: &ReplayedStep, out: &mut Output) -> Result<(), Failure>
 /// Why a step failed, with what a person needs to look into it.
 pub(super) fn stopped(stopped: &StoppedStep, out: &mut Output) -> Result<(), Failure> {
     if out.json() {
-        let (stdout, stdout_base64) = records::text_or_base64(&stopped.stdout);
-        let (stderr, stderr_base64) = records::text_or_base64(&stopped.stderr);
         out.record(&StoppedRecord {
             step: stopped.number,
             commit: stopped.commit.map(|commit| commit.to_string()),
@@ -224,10 +216,7 @@ pub(super) fn stopped(stopped: &StoppedStep, out: &mut Output) -> Result<(), Fai
             state: stopped.state.as_ref().map(|state| state.id().to_string()),
             exit_code: stopped.exited.and_then(|exited| exited.exit_code),
             signal: stopped.exited.and_then(|exited| exited.signal),
-            stdout,
-            stdout_base64,
-            stderr,
-            stderr_base64,
+            output: records::OutputRecord::new(&stopped.stdout, &stopped.stderr),
         })?;
     } else {
         for written in [&stopped.stdout, &stopped.stderr] {

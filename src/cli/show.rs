@@ -33,14 +33,8 @@ pub(super) struct Record<'a> {
     key: Option<String>,
     resources: Option<records::ResourcesRecord>,
     paths: Vec<DifferenceRecord>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    stdout: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    stdout_base64: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    stderr: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    stderr_base64: Option<String>,
+    #[serde(flatten)]
+    output: records::OutputRecord,
 }
 
 #[derive(Serialize)]
@@ -51,8 +45,6 @@ pub(super) struct MountRecord<'a> {
 
 impl<'a> Record<'a> {
     pub(super) fn new(detail: &'a CommitDetail, paths: Vec<DifferenceRecord>) -> Self {
-        let (stdout, stdout_base64) = records::text_or_base64(&detail.stdout);
-        let (stderr, stderr_base64) = records::text_or_base64(&detail.stderr);
         Self {
             commit: (&detail.info).into(),
             env: &detail.env,
@@ -62,10 +54,7 @@ impl<'a> Record<'a> {
             key: detail.key.map(|key| key.to_string()),
             resources: detail.resources.map(Into::into),
             paths,
-            stdout,
-            stdout_base64,
-            stderr,
-            stderr_base64,
+            output: records::OutputRecord::new(&detail.stdout, &detail.stderr),
         }
     }
 }

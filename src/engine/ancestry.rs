@@ -1,6 +1,6 @@
 //! Where a commit came from and what came of it.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::blocking::Engine;
@@ -58,22 +58,24 @@ impl Core {
         let line = self.history()?.walk(&options)?.map(|step| Ok(step?.id)).collect::<Result<Vec<_>>>()?;
         let behind = &line[1..];
         let shown = &behind[..behind.len().min(limit.unwrap_or(usize::MAX))];
-        let [commit, root] = <[_; 2]>::try_from(self.commit_infos(&[id, *line.last().unwrap_or(&id)])?)
-            .expect("as many infos as ids");
+        let refs = self.refs_by_commit()?;
+        let infos = |ids: &[CommitId]| self.commit_infos_with(ids, &refs);
+        let [commit, root] =
+            <[_; 2]>::try_from(infos(&[id, *line.last().unwrap_or(&id)])?).expect("as many infos as ids");
         Ok(Ancestry {
             depth: behind.len() as u64,
-            parents: self.commit_infos(&commit.parents)?,
-            children: self.children(&commit)?,
-            chain: self.commit_infos(shown)?,
+            parents: infos(&commit.parents)?,
+            children: self.children(&commit, &refs)?,
+            chain: infos(shown)?,
             commit,
             root,
         })
     }
 
-    fn children(&self, of: &CommitInfo) -> Result<Vec<Child>> {
+    fn children(&self, of: &CommitInfo, refs: &HashMap<CommitId, Vec<String>>) -> Result<Vec<Child>> {
         let history = self.history()?;
         let mut tips = Vec::new();
-        for kind in [RefKind::Branch, RefKind::Tag, RefKind::Image] {
+        for kind in RefKind::OF_STATES {
             tips.extend(history.refs(kind)?.into_iter().map(|(_, tip)| tip));
         }
         tips.sort_unstable();
@@ -92,7 +94,7 @@ impl Core {
         let others: Vec<_> = others.filter(|id| seen.insert(*id) && history.has_commit(id)).collect();
         let mut children = Vec::new();
         for (ids, named) in [(&named, true), (&others, false)] {
-            children.extend(self.commit_infos(ids)?.into_iter().map(|info| Child {
+            children.extend(self.commit_infos_with(ids, refs)?.into_iter().map(|info| Child {
                 state: info.state,
                 commit: Some(info.commit),
                 command: info.command,

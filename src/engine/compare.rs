@@ -6,7 +6,7 @@ use super::core::Core;
 use super::error::{Error, Result};
 use super::state::State;
 use crate::object::{
-    Change, Difference, Entry, Hunk, MAX_TEXT_BYTES, Moved, Node, TreePath, diff, find_renames, is_text,
+    Difference, Entry, Hunk, MAX_TEXT_BYTES, Moved, Node, TEXT_PROBE_BYTES, TreePath, find_renames, is_text,
     line_hunks,
 };
 
@@ -58,19 +58,7 @@ impl Core {
         new: &State,
         options: &CompareOptions,
     ) -> Result<Vec<Difference>> {
-        let mut changes: Vec<Change> = Vec::new();
-        let (left, right) = (old.tree(), new.tree());
-        if left != right {
-            let (left, right) = (self.store.root(&left)?, self.store.root(&right)?);
-            diff(&self.store, &left, &right, &mut |change| {
-                let wanted = options.paths.is_empty()
-                    || options.paths.iter().any(|path| change.path.starts_with(path));
-                if wanted && (options.directory_times || !change.is_directory_time_only()) {
-                    changes.push(change);
-                }
-                Ok(())
-            })?;
-        }
+        let changes = self.changes_at(old, new, &options.paths, options.directory_times)?;
         if options.renames {
             return Ok(find_renames(changes, options.moved));
         }
@@ -105,7 +93,7 @@ impl Core {
         let mut reader = self.store.open_blob(blob)?;
         let mut bytes = Vec::new();
         let failed = |error| Error::disk("read", format!("blob {blob}"), error);
-        reader.by_ref().take(PROBE_BYTES).read_to_end(&mut bytes).map_err(failed)?;
+        reader.by_ref().take(TEXT_PROBE_BYTES as u64).read_to_end(&mut bytes).map_err(failed)?;
         if !is_text(&bytes) {
             return Ok(Content::Binary);
         }
@@ -116,9 +104,6 @@ impl Core {
         Ok(Content::Text(bytes))
     }
 }
-
-/// As much as [`is_text`] looks at.
-const PROBE_BYTES: u64 = 8000;
 
 /// Whether two nodes hold the same bytes, as far as their kind holds any.
 fn same_content(old: Option<&Node>, new: Option<&Node>) -> bool {

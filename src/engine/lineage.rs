@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::core::Core;
 use super::error::Result;
 use super::image_record;
+use super::naming::{said_in, without_trailers};
 use super::state::State;
 use crate::oci::{Lineage, LineageStep};
 
@@ -17,7 +18,7 @@ impl Core {
         let mut next = Some(self.name(state)?);
         while let Some(commit) = next {
             let record = self.history()?.read_commit(&commit)?;
-            let value: Value = serde_json::from_slice(&record.record).unwrap_or(Value::Null);
+            let value = said_in(&record);
             let at = self.store.state(&self.state_of_commit(&commit)?)?;
             if let Some(image) = value.get("image").and_then(image_record::read) {
                 lineage.base = Some((image, at));
@@ -40,5 +41,5 @@ fn step_text(record: &Value, message: &str) -> String {
     if let Some(text) = record.pointer("/command/program/shell").and_then(Value::as_str) {
         return format!("/bin/sh -c {text}");
     }
-    message.split("\n\nTreebox-").next().unwrap_or(message).trim_end().to_owned()
+    without_trailers(message).to_owned()
 }

@@ -81,8 +81,16 @@ impl Engine {
 
 impl Core {
     pub(super) fn commit_infos(&self, commits: &[CommitId]) -> Result<Vec<CommitInfo>> {
-        let refs = self.refs_by_commit()?;
-        let infos = commits.iter().map(|commit| Ok(self.commit_info(*commit, &refs)?.0));
+        self.commit_infos_with(commits, &self.refs_by_commit()?)
+    }
+
+    /// [`commit_infos`](Self::commit_infos), for one who asks several times and has the refs.
+    pub(super) fn commit_infos_with(
+        &self,
+        commits: &[CommitId],
+        refs: &HashMap<CommitId, Vec<String>>,
+    ) -> Result<Vec<CommitInfo>> {
+        let infos = commits.iter().map(|commit| Ok(self.commit_info(*commit, refs)?.0));
         let mut infos = infos.collect::<Result<Vec<_>>>()?;
         self.add_notes(&mut infos)?;
         Ok(infos)

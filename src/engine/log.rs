@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::core::Core;
 use super::error::Result;
+use super::naming::said_in;
 use super::outcome::ChangeCounts;
 use super::place::Place;
 use super::revision::revision_error;
@@ -157,7 +158,7 @@ impl Core {
         refs: &HashMap<CommitId, Vec<String>>,
     ) -> Result<(CommitInfo, Option<RunRecord>)> {
         let record = self.history()?.read_commit(&commit)?;
-        let value: Value = serde_json::from_slice(&record.record).unwrap_or(Value::Null);
+        let value = said_in(&record);
         let text = |key: &str| value.get(key).and_then(Value::as_str);
         let state: StateId = match text("state").and_then(|text| text.parse().ok()) {
             Some(state) => state,
@@ -212,7 +213,7 @@ impl Core {
             };
             refs.entry(commit).or_default().push(text);
         }
-        for kind in [RefKind::Branch, RefKind::Tag, RefKind::Image] {
+        for kind in RefKind::OF_STATES {
             for (name, commit) in history.refs(kind)? {
                 let current = matches!(&head, Head::Branch { name: current, .. } if kind == RefKind::Branch && current.as_str() == name.short());
                 if !current {

@@ -129,10 +129,7 @@ impl Core {
         let ours = self.head_state()?;
         let theirs = self.resolve(rev)?;
         let (tip, other) = (self.name(&ours)?, self.name(&theirs)?);
-        let branch = match &head {
-            Head::Branch { name, .. } => Some(name.as_str().to_owned()),
-            Head::Detached(_) => None,
-        };
+        let branch = head.branch().map(ToString::to_string);
         let bases = history.merge_bases(&tip, &other)?;
         let mut merge = Merge {
             how: MergeHow::UpToDate,

@@ -9,7 +9,7 @@ use super::error::Result;
 use super::image_record;
 use super::outcome::ChangeCounts;
 use super::state::{Origin, State};
-use crate::history::NewCommit;
+use crate::history::{CommitRecord, NewCommit};
 use crate::index::{CommitFact, RunRecord};
 use crate::object::{CommandSpec, CommitId, Program, StateId};
 use crate::oci::ImageFacts;
@@ -180,7 +180,7 @@ impl Core {
             return Ok(state);
         }
         let record = self.history()?.read_commit(commit)?;
-        let value: Value = serde_json::from_slice(&record.record).unwrap_or(Value::Null);
+        let value = said_in(&record);
         let state = value.get("state").and_then(Value::as_str).and_then(|text| text.parse::<StateId>().ok());
         let state = state.ok_or_else(|| {
             super::error::Error::invalid(format!(
@@ -224,6 +224,16 @@ impl ChangeList {
     fn count(&mut self, kind: crate::object::ChangeKind) {
         self.counts.add(kind);
     }
+}
+
+/// What a commit says of itself. One that was not made by treebox says nothing.
+pub(super) fn said_in(record: &CommitRecord) -> Value {
+    serde_json::from_slice(&record.record).unwrap_or(Value::Null)
+}
+
+/// A commit's message without the trailers that treebox adds.
+pub(super) fn without_trailers(message: &str) -> &str {
+    message.split("\n\nTreebox-").next().unwrap_or(message).trim_end()
 }
 
 fn remember(state: &State, commit: CommitId) {

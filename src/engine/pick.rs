@@ -6,7 +6,6 @@ use super::core::Core;
 use super::error::Result;
 use super::replay::{ReplayedStep, StepEnd, StoppedStep, Work};
 use super::state::State;
-use crate::history::Head;
 use crate::object::{CommitId, Side, TreePath};
 
 /// What came of a cherry-pick.
@@ -39,10 +38,7 @@ impl Core {
         let here = self.head_state()?;
         let tip = self.name(&here)?;
         let work = Work { number: 1, commit: Some(self.resolve_commit(rev)?), text: None };
-        let branch = match &head {
-            Head::Branch { name, .. } => Some(name.as_str().to_owned()),
-            Head::Detached(_) => None,
-        };
+        let branch = head.branch().map(ToString::to_string);
         let mut picked = Picked { branch, commit: tip, state: here.clone(), step: None, stopped: None };
         match self.perform(&work, &here, settle)? {
             StepEnd::Stopped(stopped) => picked.stopped = Some(*stopped),

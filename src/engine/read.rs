@@ -74,12 +74,28 @@ impl Core {
     }
 
     pub(super) fn diff(&self, old: &State, new: &State, paths: &[TreePath]) -> Result<Vec<Change>> {
+        self.changes_at(old, new, paths, false)
+    }
+
+    /// What differs at or below any of the paths (all when empty); directories of which only the time differs if `directory_times` says so.
+    pub(super) fn changes_at(
+        &self,
+        old: &State,
+        new: &State,
+        paths: &[TreePath],
+        directory_times: bool,
+    ) -> Result<Vec<Change>> {
+        let (left, right) = (old.tree(), new.tree());
         let mut changes = Vec::new();
-        self.each_change(&old.tree(), &new.tree(), &mut |change| {
-            if paths.is_empty() || paths.iter().any(|path| change.path.starts_with(path)) {
+        if left == right {
+            return Ok(changes);
+        }
+        diff(&self.store, &self.store.root(&left)?, &self.store.root(&right)?, &mut |change| {
+            let wanted = paths.is_empty() || paths.iter().any(|path| change.path.starts_with(path));
+            if wanted && (directory_times || !change.is_directory_time_only()) {
                 changes.push(change);
             }
-            true
+            Ok(())
         })?;
         Ok(changes)
     }

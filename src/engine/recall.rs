@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::again::Recorded;
 use super::core::Core;
 use super::error::{Error, Result};
+use super::naming::said_in;
 use crate::index::RunRecord;
 use crate::object::{
     BlobId, CommandSpec, CommitId, Entry, Feature, Injected, InjectedNode, MountContent, MountSpec, Network,
@@ -24,7 +25,7 @@ impl Core {
             return recorded_run(&run).map(Some);
         }
         let record = self.history()?.read_commit(commit)?;
-        let value: Value = serde_json::from_slice(&record.record).unwrap_or(Value::Null);
+        let value = said_in(&record);
         if value.get("kind").and_then(Value::as_str) != Some("run") {
             return Ok(None);
         }

@@ -39,10 +39,7 @@ impl Core {
         let head = self.history()?.head()?;
         let commit = head.commit();
         let state = commit.map(|commit| self.state_of_commit(&commit)).transpose()?;
-        let branch = match head {
-            history::Head::Branch { name, .. } => Some(name.as_str().to_owned()),
-            _ => None,
-        };
+        let branch = head.branch().map(ToString::to_string);
         Ok(Head { branch, commit, state })
     }
 

@@ -30,6 +30,14 @@ impl Head {
         }
     }
 
+    /// The branch that is checked out; `None` when HEAD is detached.
+    pub fn branch(&self) -> Option<&BranchName> {
+        match self {
+            Self::Branch { name, .. } => Some(name),
+            Self::Detached(_) => None,
+        }
+    }
+
     /// Where it points.
     pub(super) fn to(&self) -> HeadTo {
         match self {

@@ -33,6 +33,8 @@ pub enum RefKind {
 impl RefKind {
     /// Every kind.
     pub const ALL: [Self; 4] = [Self::Branch, Self::Tag, Self::Image, Self::Notes];
+    /// The kinds whose refs name states: all but notes.
+    pub const OF_STATES: [Self; 3] = [Self::Branch, Self::Tag, Self::Image];
 
     /// Where Git keeps refs of that kind, with a slash at the end.
     pub const fn prefix(self) -> &'static str {

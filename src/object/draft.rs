@@ -102,6 +102,21 @@ pub enum NewNode {
     },
 }
 
+impl NewNode {
+    /// What places a stored node as it is; `None` for a directory.
+    pub fn of(node: Node) -> Option<Self> {
+        Some(match node {
+            Node::Directory { .. } => return None,
+            Node::File { blob, size, link } => Self::File { blob, size, link: link.map(LinkKey::Stored) },
+            Node::Symlink { target } => Self::Symlink { target },
+            Node::Fifo => Self::Fifo,
+            Node::Socket => Self::Socket,
+            Node::Char { major, minor } => Self::Char { major, minor },
+            Node::Block { major, minor } => Self::Block { major, minor },
+        })
+    }
+}
+
 struct Directory {
     meta: Meta,
     /// The tree as stored; `None` once an edit changed anything in or below it.
@@ -145,19 +160,16 @@ impl Directory {
 }
 
 fn child_of(entry: Entry) -> Child {
-    let node = match entry.node {
+    let Entry { meta, node } = entry;
+    match node {
         Node::Directory { tree, below } => {
-            let directory = Directory { meta: entry.meta, stored: Some((tree, below)), children: None };
-            return Child::Directory(Box::new(directory));
+            Child::Directory(Box::new(Directory { meta, stored: Some((tree, below)), children: None }))
         }
-        Node::File { blob, size, link } => NewNode::File { blob, size, link: link.map(LinkKey::Stored) },
-        Node::Symlink { target } => NewNode::Symlink { target },
-        Node::Fifo => NewNode::Fifo,
-        Node::Socket => NewNode::Socket,
-        Node::Char { major, minor } => NewNode::Char { major, minor },
-        Node::Block { major, minor } => NewNode::Block { major, minor },
-    };
-    Child::Leaf(Box::new((entry.meta, node)))
+        node => {
+            let leaf = NewNode::of(node).expect("only a directory is no leaf");
+            Child::Leaf(Box::new((meta, leaf)))
+        }
+    }
 }
 
 impl<'s> Draft<'s> {

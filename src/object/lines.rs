@@ -9,7 +9,7 @@ use imara_diff::{Algorithm, Diff, InternedInput};
 /// The longest content that is compared line by line, in bytes; what is longer is compared as a whole.
 pub const MAX_TEXT_BYTES: usize = 16 << 20;
 /// How much of a content is looked at to tell whether it is text, in bytes: as much as Git looks at.
-const PROBE_BYTES: usize = 8000;
+pub const TEXT_PROBE_BYTES: usize = 8000;
 
 /// A run of lines that differs: in the older text these, in the newer text those, counted from 0. One of both may be empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub struct Hunk {
 
 /// Whether a content is text that may be compared line by line: no NUL among its first bytes, as Git decides, and not too long.
 pub fn is_text(content: &[u8]) -> bool {
-    content.len() <= MAX_TEXT_BYTES && !content[..content.len().min(PROBE_BYTES)].contains(&0)
+    content.len() <= MAX_TEXT_BYTES && !content[..content.len().min(TEXT_PROBE_BYTES)].contains(&0)
 }
 
 /// The lines of a text, each with its newline; the last may have none.
@@ -58,7 +58,10 @@ mod tests {
     #[test]
     fn a_nul_among_the_first_bytes_makes_a_content_binary() {
         assert!(is_text(b"") && is_text(b"gr\xfcn\n") && !is_text(b"\x7fELF\0"));
-        assert!(is_text(&[vec![b'x'; PROBE_BYTES], vec![0]].concat()), "only the first bytes are looked at");
+        assert!(
+            is_text(&[vec![b'x'; TEXT_PROBE_BYTES], vec![0]].concat()),
+            "only the first bytes are looked at"
+        );
         assert!(!is_text(&vec![b'x'; MAX_TEXT_BYTES + 1]));
     }
 

@@ -36,7 +36,7 @@ pub use draft::{Draft, DraftError, LinkKey, NewNode};
 pub use id::{
     BlobHasher, BlobId, CommitId, IdPrefix, LinkGroup, OperationId, ParseIdError, RunKey, StateId, TreeId,
 };
-pub use lines::{Hunk, MAX_TEXT_BYTES, is_text, line_hunks, lines};
+pub use lines::{Hunk, MAX_TEXT_BYTES, TEXT_PROBE_BYTES, is_text, line_hunks, lines};
 pub use lookup::{LookupError, MAX_SYMLINKS, entry_at, resolve};
 pub use merge::{
     ConfigConflict, Conflict, ConflictKind, Contents, Settled, Side, merge, merge_configs, merge_texts,

@@ -20,14 +20,8 @@ pub(super) struct Record<'a> {
     exit_code: Option<i32>,
     signal: Option<i32>,
     timed_out: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    stdout: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    stdout_base64: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    stderr: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    stderr_base64: Option<String>,
+    #[serde(flatten)]
+    output: records::OutputRecord,
     truncated: bool,
     duration_ms: f64,
     resources: records::ResourcesRecord,
@@ -42,8 +36,6 @@ pub(super) fn json(step: &Step, out: &mut Output) -> Result<(), Failure> {
 
 pub(super) fn record(step: &Step) -> Record<'_> {
     let outcome = &step.outcome;
-    let (stdout, stdout_base64) = records::text_or_base64(&outcome.stdout);
-    let (stderr, stderr_base64) = records::text_or_base64(&outcome.stderr);
     Record {
         state: outcome.state.as_ref().map(|state| state.id().to_string()),
         commit: step.commit.map(|id| id.to_string()),
@@ -55,10 +47,7 @@ pub(super) fn record(step: &Step) -> Record<'_> {
         exit_code: outcome.exit_code,
         signal: outcome.signal,
         timed_out: outcome.timed_out,
-        stdout,
-        stdout_base64,
-        stderr,
-        stderr_base64,
+        output: records::OutputRecord::new(&outcome.stdout, &outcome.stderr),
         truncated: outcome.truncated,
         duration_ms: records::milliseconds(outcome.duration),
         resources: outcome.resources.into(),

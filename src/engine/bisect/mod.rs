@@ -12,6 +12,7 @@ use super::command::{Command, Stdin};
 use super::core::Core;
 use super::error::{Error, ErrorKind, Result};
 use super::live::Killer;
+use super::naming::without_trailers;
 use super::outcome::{Exited, Finished};
 use super::state::State;
 use crate::history::{Order, WalkOptions};
@@ -259,7 +260,7 @@ impl Tests<'_> {
         }
         let state = self.core.state_at(commit)?;
         let record = self.core.history()?.read_commit(&commit)?;
-        let made_by = record.message.split("\n\nTreebox-").next().unwrap_or_default().trim_end().to_owned();
+        let made_by = without_trailers(&record.message).to_owned();
         let mut step = BisectStep {
             commit,
             state: state.id(),

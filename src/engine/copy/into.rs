@@ -313,29 +313,22 @@ impl Core {
     }
 
     fn bring_entry(&self, at: &mut TreePath, entry: Entry, brought: &mut Brought) -> Result<()> {
-        let node = match entry.node {
-            Node::Directory { tree, .. } => {
-                brought.entries.push((at.clone(), entry.meta, None));
-                for (name, child) in self.store.tree(&tree)?.into_entries() {
-                    at.push(name);
-                    let directory = child.node.kind() == Kind::Directory;
-                    if brought.patterns.excludes(&at.to_relative_bytes(), directory) {
-                        brought.excluded += 1;
-                    } else {
-                        self.bring_entry(at, child, brought)?;
-                    }
-                    at.pop();
-                }
-                return Ok(());
-            }
-            Node::File { blob, size, link } => NewNode::File { blob, size, link: link.map(LinkKey::Stored) },
-            Node::Symlink { target } => NewNode::Symlink { target },
-            Node::Fifo => NewNode::Fifo,
-            Node::Socket => NewNode::Socket,
-            Node::Char { major, minor } => NewNode::Char { major, minor },
-            Node::Block { major, minor } => NewNode::Block { major, minor },
+        let below = match &entry.node {
+            Node::Directory { tree, .. } => Some(*tree),
+            _ => None,
         };
-        brought.entries.push((at.clone(), entry.meta, Some(node)));
+        brought.entries.push((at.clone(), entry.meta, NewNode::of(entry.node)));
+        let Some(tree) = below else { return Ok(()) };
+        for (name, child) in self.store.tree(&tree)?.into_entries() {
+            at.push(name);
+            let directory = child.node.kind() == Kind::Directory;
+            if brought.patterns.excludes(&at.to_relative_bytes(), directory) {
+                brought.excluded += 1;
+            } else {
+                self.bring_entry(at, child, brought)?;
+            }
+            at.pop();
+        }
         Ok(())
     }
 }

@@ -11,6 +11,7 @@ use crate::engine::command::{Command, Reuse};
 use crate::engine::core::Core;
 use crate::engine::error::{Error, ErrorKind, Result};
 use crate::engine::join::Settlements;
+use crate::engine::naming::{said_in, without_trailers};
 use crate::engine::outcome::Outcome;
 use crate::engine::state::State;
 use crate::object::CommitId;
@@ -40,8 +41,8 @@ pub(in crate::engine) struct Said {
 impl Core {
     pub(in crate::engine) fn said_of(&self, commit: &CommitId) -> Result<Said> {
         let record = self.history()?.read_commit(commit)?;
-        let value: Value = serde_json::from_slice(&record.record).unwrap_or(Value::Null);
-        let message = record.message.split("\n\nTreebox-").next().unwrap_or_default().trim_end().to_owned();
+        let value = said_in(&record);
+        let message = without_trailers(&record.message).to_owned();
         let kind = value.get("kind").and_then(Value::as_str).unwrap_or("commit").to_owned();
         Ok(Said { kind, message, parents: record.parents })
     }

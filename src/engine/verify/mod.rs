@@ -20,8 +20,9 @@ use super::core::{Core, now_ms};
 use super::error::{Error, ErrorKind, Result};
 use super::explore::at_once;
 use super::live::Killer;
+use super::naming::{said_in, without_trailers};
 use super::outcome::{Exited, Finished};
-use crate::history::{Order, WalkOptions};
+use crate::history::{CommitRecord, Order, WalkOptions};
 use crate::object::{CommitId, MountContent, Network, TreeId, TreePath};
 
 /// What is run again, and how it is compared.
@@ -226,7 +227,7 @@ impl Core {
 
     fn verify_step(self: &Arc<Self>, commit: CommitId, options: &VerifyOptions) -> Result<Verified> {
         let record = self.history()?.read_commit(&commit)?;
-        let command = record.message.split("\n\nTreebox-").next().unwrap_or_default().trim_end().to_owned();
+        let command = without_trailers(&record.message).to_owned();
         let mut step = Verified {
             commit,
             command,
@@ -253,7 +254,7 @@ impl Core {
         };
         step.is_run = true;
         let started;
-        (step.exit_then, started) = self.ended_then(&commit, &record.record)?;
+        (step.exit_then, started) = self.ended_then(&commit, &record)?;
         let result = match self.store.state(&recorded.result) {
             Ok(result) => result,
             Err(error) if error.is_missing() => {
@@ -278,14 +279,14 @@ impl Core {
     }
 
     /// How the command of a commit ended, as a shell gives it, and when it started, in seconds since 1970; as far as that is known.
-    fn ended_then(&self, commit: &CommitId, record: &[u8]) -> Result<(Option<i32>, Option<i64>)> {
+    fn ended_then(&self, commit: &CommitId, record: &CommitRecord) -> Result<(Option<i32>, Option<i64>)> {
         if let Some(seq) = self.index.commit_run(commit)?
             && let Some(run) = self.index.run(seq)?
         {
             let exited = Exited { exit_code: run.exit_code, signal: run.signal, timed_out: run.timed_out };
             return Ok((Some(exited.shell_code()), Some(run.started_ms.div_euclid(1000))));
         }
-        let value: Value = serde_json::from_slice(record).unwrap_or(Value::Null);
+        let value = said_in(record);
         let number =
             |key: &str| value.get(key).and_then(Value::as_i64).and_then(|number| i32::try_from(number).ok());
         Ok((number("exit_code").or_else(|| number("signal").map(|signal| 128 + signal)), None))
