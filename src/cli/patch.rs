@@ -179,13 +179,11 @@ fn notes(paths: &Paths<'_>, old: Option<&Entry>, new: Option<&Entry>, detail: De
 
 /// Whether nothing but the modification time differs.
 pub(super) fn only_time(old: &Entry, new: &Entry) -> bool {
-    let mut meta = old.meta.clone();
-    meta.mtime = new.meta.mtime;
     let same = match (&old.node, &new.node) {
         (Node::Directory { .. }, Node::Directory { .. }) => true,
         (old, new) => old == new,
     };
-    meta == new.meta && same
+    old.meta.same_but_time(&new.meta) && same
 }
 
 /// Which attributes besides time and content differ, in a few words.

@@ -27,6 +27,15 @@ pub fn exists(path: &Path) -> Result<bool, DiskError> {
     }
 }
 
+/// Removes a file; whether it was there.
+pub fn remove_file(path: &Path) -> Result<bool, DiskError> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(DiskError::new("remove", path, error)),
+    }
+}
+
 /// Gives a file another name; an existing file of that name is replaced at once.
 pub fn rename(from: &Path, to: &Path) -> Result<(), DiskError> {
     fs::rename(from, to).context("rename into place", to)

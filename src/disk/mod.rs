@@ -17,7 +17,7 @@ mod xattr;
 
 pub use error::DiskError;
 pub use features::{Features, features};
-pub use file::{create_dir_all_private, create_new, exists, read_limited, rename, write_atomic};
+pub use file::{create_dir_all_private, create_new, exists, read_limited, remove_file, rename, write_atomic};
 pub use lock::{FileLock, LockMode};
 pub use remove::remove_tree;
 pub use scratch::{Scratch, sweep};

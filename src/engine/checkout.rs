@@ -15,7 +15,9 @@ use super::core::{Core, mapped_ids};
 use super::error::{Error, Result};
 use super::state::State;
 use super::types::Written;
-use crate::disk::{Durability, FileLock, LockMode, create_dir_all_private, read_limited, write_atomic};
+use crate::disk::{
+    Durability, FileLock, LockMode, create_dir_all_private, read_limited, remove_file, write_atomic,
+};
 use crate::object::{BlobHasher, Entry, Kind, StateId, TreeId, TreePath, entry_at};
 use crate::worktree::layer::{
     BuildOptions, Ground, LayerEntry, Linking, PlannedChange, UpdateOptions, Updated, plan_update, update,
@@ -305,12 +307,7 @@ fn read_bytes(kept: &Path) -> Option<Vec<u8>> {
 fn restore(kept: &Path, before: Option<&[u8]>) -> Result<()> {
     match before {
         Some(bytes) => Ok(write_atomic(kept, bytes, Durability::Batch)?),
-        None => match std::fs::remove_file(kept) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(Error::disk("remove", kept, error))
-            }
-            _ => Ok(()),
-        },
+        None => Ok(remove_file(kept).map(drop)?),
     }
 }
 

@@ -13,6 +13,7 @@ use regex::bytes::{Regex, RegexBuilder};
 
 use super::core::Core;
 use super::error::{Error, Result};
+use super::explore::at_once;
 use super::state::State;
 use crate::object::{BlobId, Entry, Glob, LinkGroup, Node, Slashes, TreeId, TreePath, TreeSource as _};
 
@@ -222,12 +223,7 @@ impl Batch<'_> {
                 }
             }
         };
-        std::thread::scope(|scope| {
-            for _ in 1..threads.min(files.len()) {
-                scope.spawn(work);
-            }
-            work();
-        });
+        at_once(threads, files.len(), work);
         let mut found = found.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
         found.sort_by_key(|(at, _)| *at);
         for (_, result) in found {

@@ -8,7 +8,6 @@ use super::core::{Core, now_ms};
 use super::error::{Error, Result};
 use super::naming::Made;
 use super::refs::who;
-use super::state::{Origin, State};
 use super::types::{Image, ImportOptions, ImportSource, Imported};
 use crate::history::{Expected, ImageName, RefEdit, RefKind, RefName};
 use crate::index::{ChainRecord, ImageRecord};
@@ -169,8 +168,7 @@ impl Core {
         let id = batch.put_state(&value)?;
         batch.commit()?;
         self.index.record_chains(&taken.chains)?;
-        let origin = Arc::new(Origin::default());
-        let state = State { core: Arc::clone(self), id, value: Arc::new(value), origin };
+        let state = self.made_state(value);
         let made = Made {
             kind: "import",
             message: format!("import {image_name}"),

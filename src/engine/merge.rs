@@ -8,9 +8,9 @@ use super::join::Conflicts;
 use super::naming::Made;
 use super::outcome::ChangeCounts;
 use super::refs::who;
-use super::state::{Origin, State};
+use super::state::State;
 use crate::history::{Expected, Head, HeadEdit, HeadTo, RefEdit};
-use crate::object::{self, CommitId, ConfigConflict, Conflict, Side, TreePath};
+use crate::object::{CommitId, ConfigConflict, Conflict, Side, TreePath};
 
 /// How to merge.
 #[derive(Debug, Clone, Default)]
@@ -179,16 +179,6 @@ impl Core {
             }
         }
         Ok(merge)
-    }
-
-    /// A handle to a state that was just made and kept.
-    pub(super) fn made_state(self: &Arc<Self>, value: object::State) -> State {
-        State {
-            core: Arc::clone(self),
-            id: value.id(),
-            value: Arc::new(value),
-            origin: Arc::new(Origin::default()),
-        }
     }
 
     /// Moves the branch that was current, or a detached HEAD, on from where it was.

@@ -61,11 +61,7 @@ impl Core {
         let mut only = true;
         self.each_change(old, new, &mut |change| {
             only = match (&change.old, &change.new) {
-                (Some(old), Some(new)) => {
-                    let mut meta = new.meta.clone();
-                    meta.mtime = old.meta.mtime;
-                    meta == old.meta && new.node == old.node
-                }
+                (Some(old), Some(new)) => old.meta.same_but_time(&new.meta) && new.node == old.node,
                 _ => false,
             };
             only

@@ -6,7 +6,7 @@ use super::core::Core;
 use super::error::{Error, ErrorKind, Result};
 use super::state::{Origin, State};
 use crate::history::ResolveError;
-use crate::object::{CommitId, IdPrefix, StateId, TreePath};
+use crate::object::{self, CommitId, IdPrefix, StateId, TreePath};
 use crate::store::ObjectKind;
 
 /// Candidates that an ambiguous id is reported with.
@@ -62,6 +62,16 @@ impl Core {
     pub(super) fn state(self: &Arc<Self>, id: StateId) -> Result<State> {
         let value = Arc::new(self.store.state(&id)?);
         Ok(State { core: Arc::clone(self), id, value, origin: Arc::new(Origin::default()) })
+    }
+
+    /// A handle to a state that was just made and kept.
+    pub(super) fn made_state(self: &Arc<Self>, value: object::State) -> State {
+        State {
+            core: Arc::clone(self),
+            id: value.id(),
+            value: Arc::new(value),
+            origin: Arc::new(Origin::default()),
+        }
     }
 
     /// HEAD's state.

@@ -323,9 +323,8 @@ fn values(old: &Keyed, new: &Keyed) -> Vec<KeyDifference> {
             parts.push(KeyDifference { part, total: values.len() as u64, values, paths: Vec::new() });
         }
     };
-    match (&old.parent, &new.parent) {
-        (Some(left), Some(right)) => part(KeyPart::ParentConfig, config(&left.config, &right.config)),
-        _ => part(KeyPart::ParentConfig, Vec::new()),
+    if let (Some(left), Some(right)) = (&old.parent, &new.parent) {
+        part(KeyPart::ParentConfig, config(&left.config, &right.config));
     }
     let (left, right) = (&old.spec, &new.spec);
     part(KeyPart::Env, named(&variables(&left.env), &variables(&right.env)));

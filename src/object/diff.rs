@@ -58,10 +58,7 @@ impl Change {
 
 fn same_directory_attributes(old: &Entry, new: &Entry) -> bool {
     let both = matches!((&old.node, &new.node), (Node::Directory { .. }, Node::Directory { .. }));
-    both && old.meta.mode == new.meta.mode
-        && old.meta.uid == new.meta.uid
-        && old.meta.gid == new.meta.gid
-        && old.meta.xattrs == new.meta.xattrs
+    both && old.meta.same_but_time(&new.meta)
 }
 
 /// Calls `visit` for every path that differs between two roots, parents before children, names in order.

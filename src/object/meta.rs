@@ -100,6 +100,12 @@ pub struct Meta {
 }
 
 impl Meta {
+    /// Whether mode, owner and extended attributes are the same; times aside.
+    pub fn same_but_time(&self, other: &Self) -> bool {
+        let Self { mode, uid, gid, mtime: _, xattrs } = self;
+        (*mode, *uid, *gid) == (other.mode, other.uid, other.gid) && *xattrs == other.xattrs
+    }
+
     /// Attributes of something that root owns, with no extended attributes.
     pub const fn root_owned(mode: u16, mtime: Timestamp) -> Self {
         Self { mode, uid: 0, gid: 0, mtime, xattrs: Xattrs::none() }

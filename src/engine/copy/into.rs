@@ -13,7 +13,7 @@ use crate::engine::naming::Made;
 use crate::engine::outcome::ChangeCounts;
 use crate::engine::refs::who;
 use crate::engine::spec::walk;
-use crate::engine::state::{Origin, State};
+use crate::engine::state::State;
 use crate::engine::types::{Committed, CopySource};
 use crate::history::{BranchName, Expected, Head, RefEdit, RefName};
 use crate::object::{
@@ -158,7 +158,7 @@ impl Core {
             return Ok(CopiedIn { committed, changes: Vec::new(), excluded });
         }
         let value = object::State { root, config: parent.config().clone() };
-        let id = batch.put_state(&value)?;
+        batch.put_state(&value)?;
         batch.commit()?;
         // A directory's time alone is no change, here as after a run.
         let mut changes = Vec::new();
@@ -173,8 +173,7 @@ impl Core {
             let committed = Committed { state: parent, commit: tip, changed, changes: counts };
             return Ok(CopiedIn { committed, changes, excluded });
         }
-        let state =
-            State { core: Arc::clone(self), id, value: Arc::new(value), origin: Arc::new(Origin::default()) };
+        let state = self.made_state(value);
         let message = options.message.clone().unwrap_or_else(|| format!("cp {} {dest}", texts.join(" ")));
         let made = Made { kind: "cp", message, root_time_seconds: 0, image: None };
         let commit = self.commit_made(&state, &[tip], &made)?;

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::Work;
-use crate::disk::{FileLock, LockMode, exists, read_limited, write_atomic};
+use crate::disk::{FileLock, LockMode, exists, read_limited, remove_file, write_atomic};
 use crate::engine::core::Core;
 use crate::engine::error::{Error, Result};
 
@@ -143,11 +143,6 @@ impl Core {
 
     /// Forgets a replay; whether there was one.
     pub(super) fn remove_progress(&self) -> Result<bool> {
-        let path = self.progress_path();
-        match std::fs::remove_file(&path) {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(Error::disk("remove", path, error)),
-        }
+        Ok(remove_file(&self.progress_path())?)
     }
 }

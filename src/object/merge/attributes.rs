@@ -5,11 +5,6 @@ use std::collections::BTreeSet;
 use super::{Side, three};
 use crate::object::{Meta, Timestamp, Xattrs};
 
-/// Whether two entries have the same attributes, times aside.
-pub(super) fn same_attributes(a: &Meta, b: &Meta) -> bool {
-    a.mode == b.mode && a.uid == b.uid && a.gid == b.gid && a.xattrs == b.xattrs
-}
-
 /// Joins attributes, each for itself; the time is ours. `None` when both sides changed one and no side is favoured.
 pub(super) fn merge_attributes(
     base: Option<&Meta>,

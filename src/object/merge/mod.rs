@@ -36,7 +36,7 @@ use super::lines::{MAX_TEXT_BYTES, is_text};
 use super::meta::Meta;
 use super::path::TreePath;
 use super::tree::{Entry, Node, SourceError, TreeSource};
-use attributes::{merge_attributes, merge_mtime, same_attributes};
+use attributes::{merge_attributes, merge_mtime};
 use links::Linked;
 
 /// One of the two file systems that are merged.
@@ -236,7 +236,7 @@ impl Merging<'_, '_> {
 
     /// Something that is no directory, and that one side deleted.
     fn deleted(&mut self, base: &Entry, kept: &Entry, sides: Three<'_>) -> Result<(), DraftError> {
-        if same_content(&base.node, &kept.node) && same_attributes(&base.meta, &kept.meta) {
+        if same_content(&base.node, &kept.node) && base.meta.same_but_time(&kept.meta) {
             if sides[1].is_some() {
                 self.draft.remove(&self.path)?;
             }
@@ -264,7 +264,7 @@ impl Merging<'_, '_> {
             same = match (&change.old, &change.new) {
                 (Some(old), Some(new)) => {
                     let both = is_directory(Some(old)) && is_directory(Some(new));
-                    (both || same_content(&old.node, &new.node)) && same_attributes(&old.meta, &new.meta)
+                    (both || same_content(&old.node, &new.node)) && old.meta.same_but_time(&new.meta)
                 }
                 _ => false,
             };
@@ -301,7 +301,7 @@ impl Merging<'_, '_> {
                     return Ok(());
                 }
                 match base {
-                    Some(base) if !same_attributes(&base.meta, &kept.meta) => {
+                    Some(base) if !base.meta.same_but_time(&kept.meta) => {
                         self.conflict(ConflictKind::ModifyDelete, [Some(base), ours, theirs])
                     }
                     _ => self.draft.remove(&self.path).map(|_| ()),
