@@ -189,7 +189,7 @@ fn json(
     out: &mut Output,
 ) -> Result<(), Failure> {
     for conflict in paths {
-        let bytes = conflict.path.to_bytes();
+        let (path, path_base64) = records::lossy(&conflict.path.to_bytes());
         let side = |entry: &Option<Entry>| {
             entry.as_ref().map(|entry| SideRecord::Path {
                 attributes: records::Attributes::new(entry),
@@ -201,8 +201,8 @@ fn json(
         };
         out.record(&ConflictRecord {
             conflict: conflict.kind.as_str(),
-            path: Some(String::from_utf8_lossy(&bytes).into_owned()),
-            path_base64: records::text_or_base64(&bytes).1,
+            path: Some(path),
+            path_base64,
             setting: None,
             base: side(&conflict.base),
             ours: side(&conflict.ours),

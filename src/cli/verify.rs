@@ -63,10 +63,10 @@ struct PathRecord<'a> {
 
 impl<'a> From<&'a Deviation> for PathRecord<'a> {
     fn from(one: &'a Deviation) -> Self {
-        let bytes = one.path.to_bytes();
+        let (path, path_base64) = records::lossy(&one.path.to_bytes());
         Self {
-            path: String::from_utf8_lossy(&bytes).into_owned(),
-            path_base64: records::text_or_base64(&bytes).1,
+            path,
+            path_base64,
             how: words(&one.how),
             detail: one.detail.as_deref(),
             hint: one.hint.as_deref(),

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use super::blocking::Engine;
 use super::core::Core;
 use super::error::Result;
+use super::listing::named_like;
 use crate::history::{RefKind, RefName, WalkOptions};
-use crate::object::{CommitId, Glob, Slashes};
+use crate::object::CommitId;
 
 /// How many tags are compared, as in Git: those that a walk by date meets first.
 const CANDIDATES: usize = 10;
@@ -54,11 +55,10 @@ impl Core {
     fn describe(self: &Arc<Self>, rev: &str, query: &DescribeQuery) -> Result<Option<Described>> {
         let commit = self.resolve_commit(rev)?;
         let history = self.history()?;
-        let patterns: Vec<Glob> =
-            query.patterns.iter().map(|text| Glob::new(text.as_bytes(), Slashes::Ordinary)).collect();
+        let wanted = named_like(&query.patterns);
         let mut tags: HashMap<CommitId, Vec<RefName>> = HashMap::new();
         for (name, at) in history.refs(RefKind::Tag)? {
-            if patterns.is_empty() || patterns.iter().any(|glob| glob.matches(name.short().as_bytes())) {
+            if wanted(&name) {
                 tags.entry(at).or_default().push(name);
             }
         }

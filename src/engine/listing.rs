@@ -79,6 +79,13 @@ impl Engine {
     }
 }
 
+/// Whether a ref's name matches one of the patterns; every name does when there is none. `*` matches slashes too, as in Git.
+pub(super) fn named_like(patterns: &[String]) -> impl Fn(&RefName) -> bool {
+    let globs: Vec<Glob> =
+        patterns.iter().map(|pattern| Glob::new(pattern.as_bytes(), Slashes::Ordinary)).collect();
+    move |name| globs.is_empty() || globs.iter().any(|glob| glob.matches(name.short().as_bytes()))
+}
+
 impl Core {
     pub(super) fn commit_infos(&self, commits: &[CommitId]) -> Result<Vec<CommitInfo>> {
         self.commit_infos_with(commits, &self.refs_by_commit()?)
@@ -99,11 +106,8 @@ impl Core {
     fn list_refs(self: &Arc<Self>, kind: RefKind, query: &RefQuery) -> Result<Vec<RefListed>> {
         let history = self.history()?;
         let mut refs = history.refs(kind)?;
-        let patterns: Vec<Glob> =
-            query.patterns.iter().map(|pattern| Glob::new(pattern.as_bytes(), Slashes::Ordinary)).collect();
-        refs.retain(|(name, _)| {
-            patterns.is_empty() || patterns.iter().any(|pattern| pattern.matches(name.short().as_bytes()))
-        });
+        let wanted = named_like(&query.patterns);
+        refs.retain(|(name, _)| wanted(name));
         if let Some(rev) = &query.contains {
             let containing = self.containing(&self.resolve_commit(rev)?, &refs)?;
             refs.retain(|(_, tip)| containing.contains(tip));
