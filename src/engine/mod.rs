@@ -27,6 +27,7 @@ mod export;
 mod face;
 mod foreign;
 mod grep;
+mod hold;
 mod image_record;
 mod images;
 mod join;

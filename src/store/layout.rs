@@ -95,6 +95,8 @@ impl Layout {
                 "owners",
                 "caches",
                 "checkouts",
+                "gc.lock",
+                "leases",
                 "originals",
                 "replay",
                 "tmp",
@@ -233,6 +235,16 @@ impl Layout {
     /// Where manifests, configs and layers of images lie as they came; made with the first.
     pub fn originals(&self) -> PathBuf {
         self.root.join("originals")
+    }
+
+    /// The lock that is shared by whoever makes something, and exclusive for deleting.
+    pub fn gc_lock(&self) -> PathBuf {
+        self.root.join("gc.lock")
+    }
+
+    /// Where living processes say what they use; made with the first.
+    pub fn leases(&self) -> PathBuf {
+        self.root.join("leases")
     }
 
     /// Where half-made things lie.
