@@ -13,6 +13,7 @@ mod lock;
 mod remove;
 mod scratch;
 mod sync;
+mod turn;
 mod xattr;
 
 pub use error::DiskError;
@@ -22,4 +23,5 @@ pub use lock::{FileLock, LockMode};
 pub use remove::remove_tree;
 pub use scratch::{Scratch, sweep};
 pub use sync::{Durability, SyncSet, sync_file_system};
+pub use turn::{Asked, Look, Turn, Waiting, sweep_turns};
 pub use xattr::{XattrRead, read_xattrs, set_xattr};

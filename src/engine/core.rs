@@ -12,7 +12,7 @@ use super::command::Command;
 use super::error::{Error, Result};
 use super::types::EngineOptions;
 use super::user::User;
-use crate::disk::{create_dir_all_private, sweep};
+use crate::disk::{create_dir_all_private, sweep, sweep_turns};
 use crate::history::History;
 use crate::index::Index;
 use crate::object::TreeId;
@@ -51,6 +51,7 @@ impl Core {
         let layout = Layout::open_or_create(&root)?;
         // What belongs to mapped ids waits for the first session of the worker.
         let leftovers = !sweep(&layout.tmp(), |path| crate::sandbox::remove_tree(path).is_ok())?.is_empty();
+        sweep_turns(&layout.flights())?;
         let index = Arc::new(open_index(&layout)?);
         let store = Store::open(layout, Arc::new(IndexCatalog(Arc::clone(&index))), options.durability)?;
         Ok(Arc::new(Self {

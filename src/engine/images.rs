@@ -6,9 +6,11 @@ use std::sync::Arc;
 use super::catalog::chain_record;
 use super::core::{Core, now_ms};
 use super::error::{Error, Result};
+use super::flight::Flight;
 use super::naming::Made;
 use super::refs::who;
 use super::types::{Image, ImportOptions, ImportSource, Imported};
+use crate::disk::Scratch;
 use crate::history::{Expected, ImageName, RefEdit, RefKind, RefName};
 use crate::index::{ChainRecord, ImageRecord};
 use crate::object::{self, Config, Draft, Meta, Node, Timestamp, TreeId, TreePath};
@@ -56,7 +58,7 @@ impl ImportSource {
 }
 
 /// A file system that was read, before it has a name.
-pub(super) struct Taken {
+struct Taken {
     root: TreeId,
     config: Config,
     name: Option<String>,
@@ -88,23 +90,27 @@ impl Core {
     ) -> Result<Imported> {
         // A bad name is told before gigabytes are read.
         let given = options.name.as_deref().map(ImageName::new).transpose()?;
-        let mut batch = self.store.batch()?;
+        let named = |hint: Option<String>| match given {
+            Some(name) => Ok(name),
+            None => ImageName::new(&sanitized(hint.as_deref().unwrap_or("image"))),
+        };
+        let mut batch;
         let taken = match source {
             ImportSource::Image(image) => {
                 let options =
                     oci::ImportOptions { platform: options.platform.clone(), limits: options.limits };
-                let originals = self.originals();
-                let taken =
-                    oci::import(image, &mut batch, &self.store, &originals, self.index.as_ref(), &options)?;
-                let mut taken = Taken::from(taken);
-                taken.name = match (taken.name, file_name(image.path())) {
-                    // In a layout a name is often a tag alone, and the layout is called as the image is.
-                    (Some(tag), Some(file)) if is_tag(image, &tag) => Some(format!("{file}:{tag}")),
-                    (hint, file) => hint.or(file),
-                };
-                taken
+                let scratch = Scratch::new(&self.layout().tmp())?;
+                let opened = oci::open(image, scratch.path(), &options)?;
+                return self.take_image(opened, source.describe(), |hint| {
+                    Ok(named(match (hint, file_name(image.path())) {
+                        // In a layout a name is often a tag alone, and the layout is called as the image is.
+                        (Some(tag), Some(file)) if is_tag(image, &tag) => Some(format!("{file}:{tag}")),
+                        (hint, file) => hint.or(file),
+                    })?)
+                });
             }
             ImportSource::Directory(dir) => {
+                batch = self.store.batch()?;
                 let mut draft = Draft::empty(&self.store, Meta::root_owned(0o755, Timestamp::default()));
                 let options = ScanOptions {
                     owners: Owners::for_caller(),
@@ -131,6 +137,7 @@ impl Core {
                 }
             }
             ImportSource::Host(programs) => {
+                batch = self.store.batch()?;
                 let mut draft = Draft::empty(&self.store, Meta::root_owned(0o755, Timestamp::default()));
                 let mut base = HostBase::with_programs(programs.iter().cloned());
                 base.path = std::env::var_os("PATH")
@@ -149,15 +156,34 @@ impl Core {
                 }
             }
         };
-        let image_name = match given {
-            Some(name) => name,
-            None => ImageName::new(&sanitized(taken.name.as_deref().unwrap_or("image")))?,
-        };
+        let image_name = named(taken.name.clone())?;
         self.name_image(batch, taken, &image_name, source.describe())
     }
 
+    /// Reads an image and names it as `named` says, which hears what it calls itself. Of several who bring the same in at once one reads its layers, and the others
+    /// wait and find them known.
+    pub(super) fn take_image(
+        self: &Arc<Self>,
+        opened: oci::Opened,
+        source: String,
+        named: impl FnOnce(Option<String>) -> Result<ImageName>,
+    ) -> Result<Imported> {
+        let flight = self.board_image(opened.chain().as_ref())?;
+        let take = || {
+            let mut batch = self.store.batch()?;
+            let taken = opened.import(&mut batch, &self.store, &self.originals(), self.index.as_ref())?;
+            let taken = Taken::from(taken);
+            let name = named(taken.name.clone())?;
+            self.name_image(batch, taken, &name, source)
+        };
+        let imported = take();
+        // What failed here fails elsewhere as well: nobody need try it alone first.
+        Flight::land(flight);
+        imported
+    }
+
     /// Commits what was read, names it, and remembers where it came from.
-    pub(super) fn name_image(
+    fn name_image(
         self: &Arc<Self>,
         mut batch: Batch<'_>,
         taken: Taken,

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::core::Core;
 use super::error::{Error, Result};
-use super::images::Taken;
 use super::state::State;
 use super::types::Imported;
 use crate::history::{ImageName, RefName};
@@ -171,17 +170,9 @@ impl Core {
             (None, None) => unreachable!("nothing was known"),
             (Some(manifest), _) => manifest,
         };
-        let mut batch = self.store.batch()?;
         let import = oci::ImportOptions { platform: options.platform.clone(), limits: options.limits };
-        let taken = oci::import_original(
-            manifest,
-            &mut batch,
-            &self.store,
-            &originals,
-            self.index.as_ref(),
-            &import,
-        )?;
-        let imported = self.name_image(batch, Taken::from(taken), &name, pin.write(&fetched.top))?;
+        let opened = oci::open_original(manifest, &originals, &import)?;
+        let imported = self.take_image(opened, pin.write(&fetched.top), |_| Ok(name))?;
         let Imported { state, name, entries, size_bytes, .. } = imported;
         Ok(Pulled {
             state,

@@ -72,6 +72,7 @@ impl Layout {
                 "owners",
                 "caches",
                 "checkouts",
+                "flights",
                 "originals",
                 "replay",
                 "tmp",
@@ -188,6 +189,11 @@ impl Layout {
     /// Where manifests, configs and layers of images lie as they came; made with the first.
     pub fn originals(&self) -> PathBuf {
         self.root.join("originals")
+    }
+
+    /// Where whoever does something that others wait for says so; made with the first.
+    pub fn flights(&self) -> PathBuf {
+        self.root.join("flights")
     }
 
     /// Where half-made things lie.
