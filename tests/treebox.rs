@@ -9,5 +9,6 @@ mod escape;
 mod format;
 mod house;
 mod images;
+mod neighbours;
 mod sandbox;
 mod support;

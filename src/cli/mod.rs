@@ -67,7 +67,6 @@ mod why;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use treebox::blocking::Engine;
 use treebox::{EngineOptions, IdentityChoice};
 
@@ -109,7 +108,7 @@ impl Context {
 /// Parses the arguments, performs the verb, and says how it went.
 pub(crate) fn main() -> ExitCode {
     exit::report_panics_as_bugs();
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::typed() {
         Ok(cli) => cli,
         Err(error) => return exit::not_parsed(&error),
     };
