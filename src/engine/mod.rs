@@ -25,6 +25,7 @@ mod execute;
 mod explore;
 mod export;
 mod face;
+mod flight;
 mod foreign;
 mod grep;
 mod hold;

@@ -95,6 +95,7 @@ impl Layout {
                 "owners",
                 "caches",
                 "checkouts",
+                "flights",
                 "gc.lock",
                 "leases",
                 "originals",
@@ -245,6 +246,11 @@ impl Layout {
     /// Where living processes say what they use; made with the first.
     pub fn leases(&self) -> PathBuf {
         self.root.join("leases")
+    }
+
+    /// Where whoever does something that others wait for says so; made with the first.
+    pub fn flights(&self) -> PathBuf {
+        self.root.join("flights")
     }
 
     /// Where half-made things lie.
