@@ -7,7 +7,7 @@ use clap::{
 };
 
 use super::{
-    bisect, blame, branch, cat, checkout, completions, cp, describe, diff, doctor, export, grep, images,
+    bisect, blame, branch, cat, checkout, completions, cp, describe, diff, doctor, export, gc, grep, images,
     import, lineage, log, ls, merge, note, op, pick, pull, push, reflog, replay, reset, run, shell, show,
     switch, tag, undo, verify, why,
 };
@@ -146,6 +146,7 @@ pub(super) enum Verb {
     Op(op::Args),
     Bisect(Box<bisect::Args>),
     Verify(verify::Args),
+    Gc(gc::Args),
     Doctor(doctor::Args),
     Completions(completions::Args),
 }

@@ -24,6 +24,7 @@ mod differences;
 mod doctor;
 mod exit;
 mod export;
+mod gc;
 mod graph;
 mod grep;
 mod host;
@@ -159,6 +160,7 @@ fn perform(verb: Verb, context: &mut Context) -> Result<Exit, Failure> {
         Verb::Op(args) => op::perform(&args, context),
         Verb::Bisect(args) => bisect::perform(*args, context),
         Verb::Verify(args) => verify::perform(&args, context),
+        Verb::Gc(args) => gc::perform(&args, context),
         Verb::Doctor(args) => doctor::perform(&args, context),
         Verb::Completions(args) => completions::perform(&args, context),
     }

@@ -26,6 +26,7 @@ mod explore;
 mod export;
 mod face;
 mod foreign;
+mod gc;
 mod grep;
 mod hold;
 mod image_record;
@@ -89,6 +90,9 @@ pub use error::{Error, ErrorKind, Result};
 pub use explore::{ExploreOptions, Explored, Fate, FateSink, Race};
 pub use export::{ExportOptions, ExportTarget, Exported};
 pub use face::{Branch, Engine, Live, Prepared, Process, Running, State};
+pub use gc::{
+    Collected, DEFAULT_KEEP_DAYS, GcOptions, GoneCache, GoneLayer, GoneOriginal, Stays, StoreSize, Why as KeptBy,
+};
 pub use grep::{GrepFile, GrepLine, GrepOptions, GrepVisit, MAX_GREP_LINE_BYTES, MAX_GREP_SHOWN_BYTES};
 pub use limits::{Limit, LimitKind, Mechanism};
 pub use listing::{RefListed, RefQuery, RefSort};

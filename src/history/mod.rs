@@ -43,6 +43,7 @@ mod rename;
 mod resolve;
 mod sweep;
 mod sync;
+mod thin;
 #[cfg(test)]
 mod tests;
 mod undo;
@@ -59,6 +60,7 @@ pub use operations::{HeadMove, HeadTo, Operation, Purpose, RefMove};
 pub use pack::Packed;
 pub use reflog::ReflogEntry;
 pub use resolve::{ResolveError, RevisionSet};
+pub use thin::{Logged, Pruned, Tips};
 pub use undo::Undone;
 pub use walk::{Order, Walk, WalkOptions, Walked};
 

@@ -228,13 +228,7 @@ impl Index {
     /// Forgets runs. Commits made of them stay known, without a run.
     pub fn forget_runs(&self, seqs: &[i64]) -> Result<(), IndexError> {
         self.write("forgetting runs", |db| {
-            let mut unlink = db.prepare_cached("UPDATE history SET run = NULL WHERE run = ?1")?;
-            let mut delete = db.prepare_cached("DELETE FROM run WHERE seq = ?1")?;
-            for seq in seqs {
-                unlink.execute([seq])?;
-                delete.execute([seq])?;
-            }
-            Ok(())
+            super::collect::forget_runs(db, seqs)
         })
     }
 
