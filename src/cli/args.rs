@@ -7,9 +7,9 @@ use clap::{
 };
 
 use super::{
-    bisect, blame, branch, cat, checkout, completions, cp, describe, diff, doctor, export, gc, grep, images,
-    import, lineage, log, ls, merge, note, op, pick, pull, push, reflog, replay, reset, run, shell, show,
-    switch, tag, undo, verify, why,
+    bisect, blame, branch, cat, checkout, completions, cp, describe, diff, doctor, du, export, gc, grep,
+    images, import, lineage, log, ls, merge, note, op, pick, pull, push, reflog, replay, reset, run, shell,
+    show, switch, tag, undo, verify, why,
 };
 
 const GLOBAL: &str = "Global options";
@@ -147,6 +147,7 @@ pub(super) enum Verb {
     Bisect(Box<bisect::Args>),
     Verify(verify::Args),
     Gc(gc::Args),
+    Du(du::Args),
     Doctor(doctor::Args),
     Completions(completions::Args),
 }

@@ -22,6 +22,7 @@ mod describe;
 mod diff;
 mod differences;
 mod doctor;
+mod du;
 mod exit;
 mod export;
 mod gc;
@@ -161,6 +162,7 @@ fn perform(verb: Verb, context: &mut Context) -> Result<Exit, Failure> {
         Verb::Bisect(args) => bisect::perform(*args, context),
         Verb::Verify(args) => verify::perform(&args, context),
         Verb::Gc(args) => gc::perform(&args, context),
+        Verb::Du(args) => du::perform(&args, context),
         Verb::Doctor(args) => doctor::perform(&args, context),
         Verb::Completions(args) => completions::perform(&args, context),
     }

@@ -283,7 +283,10 @@ impl Core {
                 continue;
             };
             let shown = record.shows.iter().chain(&record.next);
-            found.push((record.directory.clone(), shown.filter_map(|shown| shown.tree.parse().ok()).collect()));
+            found.push((
+                record.directory.clone(),
+                shown.filter_map(|shown| shown.tree.parse().ok()).collect(),
+            ));
         }
         Ok(found)
     }

@@ -25,6 +25,9 @@ const WALK_CACHE_BYTES: usize = 8 << 20;
 /// The longest commit that is packed without compression.
 const MAX_STORED_COMMIT_BYTES: usize = 1024;
 
+/// How often writing an object is tried.
+const MAX_WRITE_TRIES: usize = 8;
+
 /// An opened repository, shared by threads.
 pub(super) struct Git {
     directory: PathBuf,
@@ -346,7 +349,14 @@ impl Local {
             unsynced.push(objects);
         }
         if !loose {
-            self.0.objects.write_buf_with_known_id(kind, bytes, id).map_err(wrong)?;
+            // A `git gc` removes directories that are empty, also one that was made just now for this object.
+            let mut tries = 0;
+            while let Err(error) = self.0.objects.write_buf_with_known_id(kind, bytes, id) {
+                tries += 1;
+                if tries >= MAX_WRITE_TRIES {
+                    return Err(wrong(error));
+                }
+            }
         }
         // Also when another process wrote it: it may not have synced it yet, and syncing twice costs little.
         unsynced.extend([shard, path]);

@@ -62,7 +62,9 @@ impl History {
         let refs = git.all_refs().map_err(|source| self.git_error("listing refs", source))?;
         for (full, id) in refs {
             // The operation log's ref is only there for its log.
-            if full != LOG_REF && let Some(commit) = git.commit_behind(&id) {
+            if full != LOG_REF
+                && let Some(commit) = git.commit_behind(&id)
+            {
                 tips.refs.push((full, commit));
             }
         }
@@ -94,7 +96,7 @@ impl History {
         &self,
         tips: impl IntoIterator<Item = CommitId>,
         seen: &mut HashSet<CommitId>,
-        visit: &mut dyn FnMut(CommitId),
+        visit: &mut dyn FnMut(CommitId, &[CommitId]),
     ) -> Result<(), HistoryError> {
         let git = self.git.local();
         let mut todo: Vec<_> = tips.into_iter().collect();
@@ -104,7 +106,7 @@ impl History {
             }
             let read = git.commit(&id).map_err(|source| self.git_error("reading a commit", source))?;
             if let Some(commit) = read {
-                visit(id);
+                visit(id, &commit.parents);
                 todo.extend(commit.parents);
             }
         }
@@ -127,7 +129,8 @@ impl History {
             // Git's own lock of the ref guards its log too.
             let reference = self.directory.join(&full);
             if let Some(parent) = reference.parent().filter(|parent| !parent.exists()) {
-                std::fs::create_dir_all(parent).map_err(|source| HistoryError::io("making", parent, source))?;
+                std::fs::create_dir_all(parent)
+                    .map_err(|source| HistoryError::io("making", parent, source))?;
             }
             let held = match Replacement::begin(&reference) {
                 Ok(held) => held,
@@ -139,9 +142,7 @@ impl History {
             let path = self.log_path(&full);
             let failed = |source| HistoryError::io("replacing", &path, source);
             let durable = self.durability() == Durability::Commit;
-            Replacement::begin(&path)
-                .and_then(|log| log.finish(&thinned.lines, durable))
-                .map_err(failed)?;
+            Replacement::begin(&path).and_then(|log| log.finish(&thinned.lines, durable)).map_err(failed)?;
             dropped += thinned.dropped;
             if full == LOG_REF {
                 // The ref goes along to what is still in its log, else to where some other is: it must not keep what nothing else keeps.
@@ -203,9 +204,8 @@ impl History {
         let git = self.git.local();
         let mut kept = HashSet::new();
         self.reach(self.object_tips()?.into_iter().chain(keep.iter().copied()), &mut kept)?;
-        let garbage = |ids: &[CommitId], kept: &HashSet<CommitId>| {
-            ids.iter().filter(|id| !kept.contains(*id)).count()
-        };
+        let garbage =
+            |ids: &[CommitId], kept: &HashSet<CommitId>| ids.iter().filter(|id| !kept.contains(*id)).count();
         let loose = self.loose_objects()?;
         let failed = |source| self.git_error("reading a pack", source);
         let mut packs = Vec::new();

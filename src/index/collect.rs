@@ -108,18 +108,22 @@ impl Index {
     pub fn objects_after(&self, id: Option<&[u8; 32]>, limit: usize) -> Result<Vec<KnownObject>, IndexError> {
         self.read("listing objects", |db| {
             let id = id.map_or(&[][..], |id| id.as_slice());
-            db.prepare_cached("SELECT id, kind, segment, start, len FROM object WHERE id > ?1 ORDER BY id LIMIT ?2")?
-                .query_map(params![id, int(limit as u64)], known_object)?
-                .collect()
+            db.prepare_cached(
+                "SELECT id, kind, segment, start, len FROM object WHERE id > ?1 ORDER BY id LIMIT ?2",
+            )?
+            .query_map(params![id, int(limit as u64)], known_object)?
+            .collect()
         })
     }
 
     /// The objects that are found in one segment, in the order in which they lie. Reads the whole table.
     pub fn objects_in(&self, segment: u32) -> Result<Vec<KnownObject>, IndexError> {
         self.read("listing objects of a segment", |db| {
-            db.prepare_cached("SELECT id, kind, segment, start, len FROM object WHERE segment = ?1 ORDER BY start")?
-                .query_map([segment], known_object)?
-                .collect()
+            db.prepare_cached(
+                "SELECT id, kind, segment, start, len FROM object WHERE segment = ?1 ORDER BY start",
+            )?
+            .query_map([segment], known_object)?
+            .collect()
         })
     }
 

@@ -227,9 +227,7 @@ impl Index {
 
     /// Forgets runs. Commits made of them stay known, without a run.
     pub fn forget_runs(&self, seqs: &[i64]) -> Result<(), IndexError> {
-        self.write("forgetting runs", |db| {
-            super::collect::forget_runs(db, seqs)
-        })
+        self.write("forgetting runs", |db| super::collect::forget_runs(db, seqs))
     }
 
     /// States that begin with the prefix, in order, at most `limit`: results and parents of runs, states

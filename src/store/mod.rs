@@ -19,9 +19,9 @@ mod blob;
 mod gc_lock;
 mod layout;
 mod lease;
-mod sweep;
 mod segment;
 mod store_error;
+mod sweep;
 #[cfg(test)]
 pub(crate) mod testing;
 

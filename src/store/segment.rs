@@ -153,7 +153,11 @@ pub(super) fn len_of(layout: &Layout, segment: u32) -> Result<u64, StoreError> {
 }
 
 /// Reads the records past the known offset; gives the offset where sound records end. The caller holds the lock.
-pub(super) fn catch_up_segment(layout: &Layout, catalog: &dyn Catalog, segment: u32) -> Result<u64, StoreError> {
+pub(super) fn catch_up_segment(
+    layout: &Layout,
+    catalog: &dyn Catalog,
+    segment: u32,
+) -> Result<u64, StoreError> {
     let known = catalog.known_until(segment).map_err(StoreError::Catalog)?;
     let len = len_of(layout, segment)?;
     if known >= len {

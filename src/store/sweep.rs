@@ -69,12 +69,8 @@ impl Store {
                     Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
                     stat => stat.map_err(|error| DiskError::new("look at", entry.path(), error))?,
                 };
-                let file = BlobFile {
-                    id,
-                    disk_bytes: stat.blocks() * 512,
-                    links: stat.nlink(),
-                    inode: stat.ino(),
-                };
+                let file =
+                    BlobFile { id, disk_bytes: stat.blocks() * 512, links: stat.nlink(), inode: stat.ino() };
                 if !visit(file) {
                     return Ok(());
                 }
@@ -209,7 +205,8 @@ mod tests {
     }
 
     #[test]
-    fn a_compacted_segment_is_gone_and_what_was_known_of_it_is_found_elsewhere_also_when_the_catalog_is_lost() {
+    fn a_compacted_segment_is_gone_and_what_was_known_of_it_is_found_elsewhere_also_when_the_catalog_is_lost()
+    {
         let dir = tempfile::tempdir().unwrap();
         let layout = Layout::open_or_create(&dir.path().join("store")).unwrap();
         let open = || {

@@ -42,7 +42,9 @@ impl Catalog for MemoryCatalog {
         let places = self.places.lock().unwrap();
         let found = places.iter().filter(|(_, located)| located.segment == segment);
         // The kind is read with the record.
-        Ok(found.map(|(id, located)| Placed { id: *id, kind: super::ObjectKind::Tree, located: *located }).collect())
+        Ok(found
+            .map(|(id, located)| Placed { id: *id, kind: super::ObjectKind::Tree, located: *located })
+            .collect())
     }
 
     fn known_until(&self, segment: u32) -> Result<u64, SourceError> {

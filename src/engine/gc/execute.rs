@@ -393,7 +393,8 @@ impl Core {
             Ok(commits)
         };
         let hold = || {
-            let taken = self.store.gc_lock().delete(&give_up).map_err(|error| Error::from(StoreError::from(error)));
+            let taken =
+                self.store.gc_lock().delete(&give_up).map_err(|error| Error::from(StoreError::from(error)));
             let taken = taken.and_then(|lock| match lock {
                 Some(lock) => Ok(Some((lock, held()?))),
                 None => Ok(None),
@@ -429,12 +430,16 @@ fn moved(session: Option<&Session>, from: &Path, to: &Path) -> Result<(), String
         (Ok(()), _) => Ok(()),
         (Err(error), _) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         (Err(_), Some(session)) => session.rename(from, to).map_err(|error| error.to_string()),
-        (Err(error), None) => Err(format!("its files belong to other ids and no worker can be started: {error}")),
+        (Err(error), None) => {
+            Err(format!("its files belong to other ids and no worker can be started: {error}"))
+        }
     }
 }
 
 fn stopped() -> Error {
-    Error::cancelled("garbage collection was stopped; what it has removed nothing needed, and the next one goes on")
+    Error::cancelled(
+        "garbage collection was stopped; what it has removed nothing needed, and the next one goes on",
+    )
 }
 
 impl Collected {

@@ -20,6 +20,9 @@ pub use plan::Stays;
 pub use roots::Why;
 pub use size::StoreSize;
 
+pub(super) use marks::Thing;
+pub(super) use roots::Roots;
+
 use super::blocking::Engine;
 use super::cancel::Cancel;
 use super::error::Result;

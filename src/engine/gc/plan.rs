@@ -317,9 +317,8 @@ impl Core {
         let mut records = self.index.layers()?;
         records.reverse();
         let mut kept: HashSet<String> = HashSet::new();
-        let in_use = |name: &str| {
-            matches!(Leased::layer(name), Leased::Layer(hash) if roots.layers.contains(&hash))
-        };
+        let in_use =
+            |name: &str| matches!(Leased::layer(name), Leased::Layer(hash) if roots.layers.contains(&hash));
         for name in there.iter().filter(|name| in_use(name)) {
             let bytes = disk_bytes(&dir.join(name), counted, &mut 0);
             plan.stays.layers += bytes;

@@ -166,7 +166,7 @@ impl Core {
     ) -> Result<()> {
         let hard = !matches!(why, Why::Logged { .. });
         let mut new = Vec::new();
-        self.history()?.each_ancestor(tips, seen, &mut |commit| new.push(commit))?;
+        self.history()?.each_ancestor(tips, seen, &mut |commit, _| new.push(commit))?;
         let mut found = Vec::new();
         for commit in new {
             let Some(fact) = self.fact(&commit)? else { continue };
@@ -188,7 +188,10 @@ impl Core {
     }
 
     /// The state of a commit and the number of the run that made it; `None` for one that was not made by treebox.
-    fn fact(&self, commit: &CommitId) -> Result<Option<(crate::object::StateId, Option<i64>)>> {
+    pub(in crate::engine) fn fact(
+        &self,
+        commit: &CommitId,
+    ) -> Result<Option<(crate::object::StateId, Option<i64>)>> {
         if let Some(fact) = self.index.commit(commit)? {
             return Ok(Some((fact.state, fact.run_seq)));
         }
