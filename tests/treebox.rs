@@ -3,10 +3,12 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod cli;
+mod concurrency;
 mod engine;
 mod escape;
 mod format;
 mod house;
 mod images;
+mod neighbours;
 mod sandbox;
 mod support;

@@ -26,6 +26,7 @@ mod execute;
 mod explore;
 mod export;
 mod face;
+mod flight;
 mod foreign;
 mod gc;
 mod grep;

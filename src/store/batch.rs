@@ -21,7 +21,9 @@ use std::sync::{Mutex, MutexGuard};
 
 use super::segment::{self, ObjectKind};
 use super::{Store, StoreError, Undeleted};
-use crate::disk::{DiskError, Scratch, SyncSet, create_dir_all_private, rename, sync_file_system};
+use crate::disk::{
+    DiskError, Scratch, SparseWriter, SyncSet, create_dir_all_private, rename, sync_file_system,
+};
 use crate::object::{BlobHasher, BlobId, Meta, SourceError, State, StateId, TreeId, TreeSink};
 
 /// Objects on their way into the store. Blobs may be added from several threads.
@@ -101,7 +103,7 @@ impl HashedBytes {
 /// A blob whose bytes arrive as a stream.
 #[derive(Debug)]
 pub struct BlobWriter {
-    file: File,
+    file: SparseWriter,
     path: PathBuf,
     hasher: BlobHasher,
     len: u64,
@@ -160,13 +162,17 @@ impl<'s> Batch<'s> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let path = self.scratch.path().join(format!("stream-{number}"));
         let file = open_new(&path).map_err(|error| DiskError::new("create", &path, error))?;
-        Ok(BlobWriter { file, path, hasher: BlobHasher::new(), len: 0 })
+        Ok(BlobWriter { file: SparseWriter::new(file), path, hasher: BlobHasher::new(), len: 0 })
     }
 
     /// Takes a finished stream in; gives its id and length in bytes.
     pub fn put_stream(&self, writer: BlobWriter, meta: Option<&Meta>) -> Result<(BlobId, u64), StoreError> {
         let id = writer.hasher.finish();
-        let done = dress(&writer.file, meta).map_err(|error| DiskError::new("write", &writer.path, error));
+        let done = writer
+            .file
+            .finish()
+            .and_then(|file| dress(&file, meta))
+            .map_err(|error| DiskError::new("write", &writer.path, error));
         match done {
             Ok(()) => self.adopt(&writer.path, id, writer.len)?,
             Err(error) => return Err(error.into()),

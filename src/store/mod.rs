@@ -28,7 +28,7 @@ pub(crate) mod testing;
 pub use batch::{Batch, BlobWriter, HashedBytes};
 pub use blob::BlobReader;
 pub use gc_lock::{Deleting, GcLock, Undeleted};
-pub use layout::{FORMAT_VERSION, FormatError, Layout};
+pub use layout::{FORMAT_VERSION, FormatError, Layout, MAX_STORE_PATH_BYTES};
 pub use lease::{Lease, Leased};
 pub use segment::{Catalog, Located, ObjectKind, Placed};
 pub use store_error::StoreError;

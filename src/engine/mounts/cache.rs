@@ -106,6 +106,9 @@ impl Core {
                     id.escape_debug()
                 )));
             }
+            if self.options.cancel.is_cancelled() {
+                return Err(Error::cancelled(format!("stopped waiting for cache `{}`", id.escape_debug())));
+            }
             if pause >= LONGEST_PAUSE && !told {
                 self.notice(&format!("waiting for another run that uses cache `{}`", id.escape_debug()));
                 told = true;
