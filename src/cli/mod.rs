@@ -22,8 +22,10 @@ mod describe;
 mod diff;
 mod differences;
 mod doctor;
+mod du;
 mod exit;
 mod export;
+mod gc;
 mod graph;
 mod grep;
 mod host;
@@ -168,6 +170,8 @@ fn perform(verb: Verb, context: &mut Context) -> Result<Exit, Failure> {
         Verb::Op(args) => op::perform(&args, context),
         Verb::Bisect(args) => bisect::perform(*args, context),
         Verb::Verify(args) => verify::perform(&args, context),
+        Verb::Gc(args) => gc::perform(&args, context),
+        Verb::Du(args) => du::perform(&args, context),
         Verb::Doctor(args) => doctor::perform(&args, context),
         Verb::Completions(args) => completions::perform(&args, context),
     }

@@ -179,6 +179,7 @@ impl Core {
             }
             state
         };
+        self.note_use(record);
         Ok(Outcome {
             tree: Some(state.tree()),
             state: Some(state),
@@ -198,6 +199,16 @@ impl Core {
             limits: Vec::new(),
             killed_for: None,
         })
+    }
+
+    /// Notes that a remembered run was used, which decides how long it stays; not every time, for looking up must stay cheap.
+    fn note_use(&self, record: &RunRecord) {
+        const HOUR_MS: i64 = 3_600_000;
+        let now = super::core::now_ms();
+        if now - record.started_ms >= HOUR_MS {
+            // On a full disk what is remembered can still be used.
+            let _ = self.index.touch_run(record.seq, now);
+        }
     }
 
     pub(super) fn output(&self, record: &OutputRecord) -> Result<Vec<u8>> {
