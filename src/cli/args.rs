@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use super::{
-    bisect, blame, branch, cat, checkout, completions, cp, describe, diff, doctor, export, grep, images,
-    import, lineage, log, ls, merge, note, op, pick, pull, push, reflog, replay, reset, run, shell, show,
-    switch, tag, undo, verify, why,
+    bisect, blame, branch, cat, checkout, completions, cp, describe, diff, doctor, export, fsck, grep,
+    images, import, lineage, log, ls, merge, note, op, pick, pull, push, reflog, replay, reset, run, shell,
+    show, switch, tag, undo, verify, why,
 };
 
 /// Container file systems with a Git-like history: run a command once, branch from that exact file system as often as
@@ -108,6 +108,7 @@ pub(super) enum Verb {
     Op(op::Args),
     Bisect(Box<bisect::Args>),
     Verify(verify::Args),
+    Fsck(fsck::Args),
     Doctor(doctor::Args),
     Completions(completions::Args),
 }

@@ -20,6 +20,6 @@ pub use features::{Features, features};
 pub use file::{create_dir_all_private, create_new, exists, read_limited, remove_file, rename, write_atomic};
 pub use lock::{FileLock, LockMode};
 pub use remove::remove_tree;
-pub use scratch::{Scratch, sweep};
+pub use scratch::{Scratch, dead_scratches, sweep};
 pub use sync::{Durability, SyncSet, sync_file_system};
 pub use xattr::{XattrRead, read_xattrs, set_xattr};

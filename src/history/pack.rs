@@ -160,13 +160,13 @@ impl History {
         Ok(Packed { objects: ids.len(), packs: packs.len() })
     }
 
-    fn loose_path(&self, id: &CommitId) -> PathBuf {
+    pub(super) fn loose_path(&self, id: &CommitId) -> PathBuf {
         let hex = id.to_string();
         self.directory.join("objects").join(&hex[..2]).join(&hex[2..])
     }
 
     /// Every whole loose object. An empty one is what a power cut leaves.
-    fn loose_objects(&self) -> Result<Vec<CommitId>, HistoryError> {
+    pub(super) fn loose_objects(&self) -> Result<Vec<CommitId>, HistoryError> {
         let mut found = Vec::new();
         for shard in 0..=u8::MAX {
             let shard = format!("{shard:02x}");

@@ -15,7 +15,9 @@
 
 mod batch;
 mod blob;
+pub mod check;
 mod layout;
+mod scan;
 mod segment;
 mod store_error;
 #[cfg(test)]
@@ -59,6 +61,11 @@ impl Store {
         let store = Self { layout, catalog, durability };
         segment::catch_up(&store.layout, store.catalog.as_ref())?;
         Ok(store)
+    }
+
+    /// The same without a look at the segments, for who has read them anew and writes nothing.
+    pub fn found_by(layout: Layout, catalog: Arc<dyn Catalog>) -> Self {
+        Self { layout, catalog, durability: Durability::Batch }
     }
 
     /// Where everything lies.
