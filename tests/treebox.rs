@@ -8,5 +8,6 @@ mod escape;
 mod format;
 mod house;
 mod images;
+mod neighbours;
 mod sandbox;
 mod support;

@@ -68,7 +68,6 @@ mod why;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use treebox::blocking::Engine;
 use treebox::{EngineOptions, IdentityChoice};
 
@@ -115,7 +114,8 @@ impl Context {
 /// Parses the arguments, performs the verb, and says how it went.
 pub(crate) fn main() -> ExitCode {
     exit::report_panics_as_bugs();
-    let cli = match Cli::try_parse() {
+    open_many_files();
+    let cli = match Cli::typed() {
         Ok(cli) => cli,
         Err(error) => return exit::not_parsed(&error),
     };
@@ -128,6 +128,14 @@ pub(crate) fn main() -> ExitCode {
         }
         // The hook has told it.
         Err(_) => Exit::FAILED.into(),
+    }
+}
+
+/// Allows this process as many open files as the system lets it have: deep trees take one for each level, and shells give 1024.
+fn open_many_files() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
 }
 

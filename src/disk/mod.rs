@@ -12,14 +12,16 @@ mod file;
 mod lock;
 mod remove;
 mod scratch;
+mod sparse;
 mod sync;
 mod xattr;
 
 pub use error::DiskError;
-pub use features::{Features, features};
+pub use features::{Features, features, file_system};
 pub use file::{create_dir_all_private, create_new, exists, read_limited, remove_file, rename, write_atomic};
 pub use lock::{FileLock, LockMode};
 pub use remove::remove_tree;
 pub use scratch::{Scratch, dead_scratches, sweep};
+pub use sparse::{SparseWriter, copy_sparse};
 pub use sync::{Durability, SyncSet, sync_file_system};
 pub use xattr::{XattrRead, read_xattrs, set_xattr};

@@ -12,13 +12,13 @@ use super::command::Command;
 use super::error::{Error, Result};
 use super::types::EngineOptions;
 use super::user::User;
-use crate::disk::{create_dir_all_private, sweep};
+use crate::disk::{create_dir_all_private, exists, sweep};
 use crate::history::History;
 use crate::index::Index;
 use crate::object::TreeId;
 use crate::oci::Originals;
 use crate::sandbox::Identity;
-use crate::store::{Layout, Store};
+use crate::store::{FormatError, Layout, MAX_STORE_PATH_BYTES, Store};
 use crate::worker::{Session, Worker, WorkerOptions};
 
 /// Idle sessions that are kept for the next run.
@@ -46,9 +46,19 @@ impl Core {
                 options.store.display()
             )));
         }
+        // Before it is made.
+        let named = std::path::absolute(&options.store).unwrap_or_else(|_| options.store.clone());
+        if named.as_os_str().len() > MAX_STORE_PATH_BYTES {
+            return Err(FormatError::PathTooLong(named).into());
+        }
         let worker = if options.prestart { WorkerSlot::start(&options) } else { WorkerSlot::None };
+        let was_there = exists(&options.store)?;
         let root = absolute(&options.store)?;
-        let layout = Layout::open_or_create(&root)?;
+        let layout = Layout::open_or_create(&root).inspect_err(|_| {
+            if !was_there {
+                let _ = std::fs::remove_dir(&root);
+            }
+        })?;
         // What belongs to mapped ids waits for the first session of the worker.
         let leftovers = !sweep(&layout.tmp(), |path| crate::sandbox::remove_tree(path).is_ok())?.is_empty();
         let index = Arc::new(open_index(&layout)?);

@@ -80,6 +80,9 @@ pub enum Error {
     /// What was asked for is not supported.
     #[error("{0}")]
     Unsupported(String),
+    /// Nothing can run on the store's file system.
+    #[error("nothing can run here: {0}")]
+    UnfitDisk(String),
     /// The command is a program for another machine.
     #[error("{0}")]
     Foreign(String),
@@ -215,7 +218,7 @@ impl Error {
                 }
                 _ => ErrorKind::NoSandbox,
             },
-            Self::Worker(_) | Self::NoWorkerProgram(_) => ErrorKind::NoSandbox,
+            Self::Worker(_) | Self::NoWorkerProgram(_) | Self::UnfitDisk(_) => ErrorKind::NoSandbox,
             Self::Placing(PlacingError::Directory { .. } | PlacingError::NotADirectory(_))
             | Self::Import(ImportError::Stream(TarError::Placing(_))) => ErrorKind::Conflict,
             Self::Export(ExportError::Reserved(_))

@@ -88,7 +88,17 @@ impl Core {
     ) -> Result<Imported> {
         // A bad name is told before gigabytes are read.
         let given = options.name.as_deref().map(ImageName::new).transpose()?;
-        let mut batch = self.store.batch()?;
+        let _originals = self.hold_originals()?;
+        self.in_long_batch(|batch| self.import_into(batch, source, options, given.clone()))
+    }
+
+    fn import_into(
+        self: &Arc<Self>,
+        mut batch: Batch<'_>,
+        source: &ImportSource,
+        options: &ImportOptions,
+        given: Option<ImageName>,
+    ) -> Result<Imported> {
         let taken = match source {
             ImportSource::Image(image) => {
                 let options =
@@ -166,9 +176,10 @@ impl Core {
     ) -> Result<Imported> {
         let value = object::State { root: taken.root, config: taken.config };
         let id = batch.put_state(&value)?;
-        batch.commit()?;
+        let undeleted = batch.commit()?;
+        let state = self.made_state(value)?;
+        drop(undeleted);
         self.index.record_chains(&taken.chains)?;
-        let state = self.made_state(value);
         let made = Made {
             kind: "import",
             message: format!("import {image_name}"),

@@ -28,6 +28,7 @@ mod face;
 mod foreign;
 mod fsck;
 mod grep;
+mod hold;
 mod image_record;
 mod images;
 mod join;

@@ -151,6 +151,7 @@ impl Core {
         }
         let known = here.as_ref().and_then(|here| pin.read(&here.record.as_ref()?.source));
         let originals = self.originals();
+        let _held = self.hold_originals()?;
         let fetched = registry::pull(&PullRequest {
             reference: &reference,
             originals: &originals,
@@ -171,17 +172,12 @@ impl Core {
             (None, None) => unreachable!("nothing was known"),
             (Some(manifest), _) => manifest,
         };
-        let mut batch = self.store.batch()?;
         let import = oci::ImportOptions { platform: options.platform.clone(), limits: options.limits };
-        let taken = oci::import_original(
-            manifest,
-            &mut batch,
-            &self.store,
-            &originals,
-            self.index.as_ref(),
-            &import,
-        )?;
-        let imported = self.name_image(batch, Taken::from(taken), &name, pin.write(&fetched.top))?;
+        let imported = self.in_long_batch(|mut batch| {
+            let index = self.index.as_ref();
+            let taken = oci::import_original(manifest, &mut batch, &self.store, &originals, index, &import)?;
+            self.name_image(batch, Taken::from(taken), &name, pin.write(&fetched.top))
+        })?;
         let Imported { state, name, entries, size_bytes, .. } = imported;
         Ok(Pulled {
             state,

@@ -140,13 +140,12 @@ impl Core {
         let state = if record.result == parent.id {
             parent.clone()
         } else {
-            let value = Arc::new(self.store.state(&record.result)?);
-            if !self.store.has_packed(value.root.as_bytes())? {
+            let state = self.handle(record.result, Origin::of_run(record.seq, parent.clone()))?;
+            if !self.store.has_packed(state.value.root.as_bytes())? {
                 // Read for its error, which says what is missing.
-                self.store.root(&value.root)?;
+                self.store.root(&state.value.root)?;
             }
-            let origin = Origin::of_run(record.seq, parent.clone());
-            State { core: Arc::clone(self), id: record.result, value, origin }
+            state
         };
         Ok(Outcome {
             tree: Some(state.tree()),

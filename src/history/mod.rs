@@ -149,6 +149,9 @@ impl History {
         if !directory.join("HEAD").exists() {
             return Err(HistoryError::Missing(directory));
         }
+        // Git's library wants to know where the process is, and calls a repository unusable when that directory has been deleted.
+        std::env::current_dir()
+            .map_err(|source| HistoryError::io("finding the working directory", Path::new("."), source))?;
         let git = git::Git::open(&directory)
             .map_err(|source| HistoryError::NotARepository { path: directory.clone(), source })?;
         let lock_path = directory.with_extension("lock");

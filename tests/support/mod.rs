@@ -28,7 +28,7 @@ pub struct Ran {
 }
 
 impl Ran {
-    fn of(output: Output) -> Self {
+    pub fn of(output: Output) -> Self {
         use std::os::unix::process::ExitStatusExt;
         let code = output.status.code().unwrap_or_else(|| -output.status.signal().unwrap_or(0));
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
