@@ -453,7 +453,7 @@ impl NewNode {
 }
 
 /// The name of a hard-link group: over each sorted member path, its length as 32 bits, then its bytes.
-fn group_of(paths: &[TreePath]) -> LinkGroup {
+pub(crate) fn group_of(paths: &[TreePath]) -> LinkGroup {
     let mut hasher = blake3::Hasher::new();
     for path in paths {
         let bytes = path.to_bytes();
