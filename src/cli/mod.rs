@@ -100,6 +100,14 @@ impl Context {
             IdentityKind::Recorded => IdentityChoice::Recorded,
             IdentityKind::Plain => IdentityChoice::Single,
         };
+        let options = match std::env::var("TREEBOX_MAX_SIZE") {
+            Ok(text) if !text.is_empty() => {
+                let bytes = values::size(&text)
+                    .map_err(|error| Failure::Usage(format!("TREEBOX_MAX_SIZE: {error}")))?;
+                options.max_size(Some(bytes))
+            }
+            _ => options,
+        };
         let engine = Engine::open(adapt(options.identity(identity)))?;
         // This process ends with its one verb. What it leaves open the kernel closes faster, and the worker ends by itself when its socket closes.
         std::mem::forget(engine.clone());

@@ -59,6 +59,7 @@ mod recall;
 mod refs;
 mod replay;
 mod revision;
+mod room;
 mod run;
 mod spec;
 mod state;

@@ -19,6 +19,7 @@ mod blob;
 mod gc_lock;
 mod layout;
 mod lease;
+mod room;
 mod segment;
 mod store_error;
 mod sweep;
@@ -30,6 +31,7 @@ pub use blob::BlobReader;
 pub use gc_lock::{Deleting, GcLock, Undeleted};
 pub use layout::{FORMAT_VERSION, FormatError, Layout, MAX_STORE_PATH_BYTES};
 pub use lease::{Lease, Leased};
+pub use room::Room;
 pub use segment::{Catalog, Located, ObjectKind, Placed};
 pub use store_error::StoreError;
 pub use sweep::{BlobFile, Compacted, PackEnd};
@@ -48,6 +50,7 @@ pub struct Store {
     durability: Durability,
     gc_lock: Arc<GcLock>,
     leases: Arc<lease::Leases>,
+    room: Option<Arc<dyn Room>>,
 }
 
 impl std::fmt::Debug for Store {
@@ -66,9 +69,16 @@ impl Store {
         durability: Durability,
     ) -> Result<Self, StoreError> {
         let (gc_lock, leases) = (GcLock::new(layout.gc_lock()), lease::Leases::new(layout.leases()));
-        let store = Self { layout, catalog, durability, gc_lock, leases };
+        let store = Self { layout, catalog, durability, gc_lock, leases, room: None };
         segment::catch_up(&store.layout, store.catalog.as_ref())?;
         Ok(store)
+    }
+
+    /// The same store, whose long batches ask for room before they write.
+    #[must_use]
+    pub fn with_room(mut self, room: Arc<dyn Room>) -> Self {
+        self.room = Some(room);
+        self
     }
 
     /// Where everything lies.

@@ -119,6 +119,7 @@ impl Core {
                 Leased::State(id) => Thing::State(id),
                 Leased::Tree(id) => Thing::Root(id),
                 Leased::Blob(id) => Thing::Blob(id),
+                Leased::Room(..) => continue,
                 Leased::Layer(name) => {
                     roots.layers.insert(name);
                     continue;
