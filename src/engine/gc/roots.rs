@@ -93,6 +93,11 @@ impl Core {
             // Notes are a history of their own, without states.
             if !full.starts_with("refs/notes/") {
                 let why = Why::Ref(full);
+                if seen.contains(&commit)
+                    && let Some((state, _)) = self.fact(&commit)?
+                {
+                    roots.hard.push((Thing::State(state), why.clone()));
+                }
                 self.commits(&mut roots, [commit], &mut seen, &mut linked, &why)?;
             }
         }
