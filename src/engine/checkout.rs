@@ -324,6 +324,11 @@ fn read_record(kept: &Path, dest: &Path) -> Result<Option<Record>> {
     Ok(same.then_some(record))
 }
 
+/// What is wrong with the bytes of a record.
+pub(super) fn record_flaw(bytes: &[u8]) -> Option<String> {
+    serde_json::from_slice::<Record>(bytes).err().map(|error| error.to_string())
+}
+
 fn read_bytes(kept: &Path) -> Option<Vec<u8>> {
     read_limited(kept, MAX_RECORD_BYTES).ok()
 }

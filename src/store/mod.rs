@@ -16,10 +16,12 @@
 
 mod batch;
 mod blob;
+pub mod check;
 mod gc_lock;
 mod layout;
 mod lease;
 mod room;
+mod scan;
 mod segment;
 mod store_error;
 mod sweep;
@@ -79,6 +81,12 @@ impl Store {
     pub fn with_room(mut self, room: Arc<dyn Room>) -> Self {
         self.room = Some(room);
         self
+    }
+
+    /// The same without a look at the segments, for who has read them anew and writes nothing.
+    pub fn found_by(layout: Layout, catalog: Arc<dyn Catalog>) -> Self {
+        let (gc_lock, leases) = (GcLock::new(layout.gc_lock()), lease::Leases::new(layout.leases()));
+        Self { layout, catalog, durability: Durability::Batch, gc_lock, leases, room: None }
     }
 
     /// Where everything lies.
