@@ -101,6 +101,14 @@ impl Context {
             IdentityKind::Recorded => IdentityChoice::Recorded,
             IdentityKind::Plain => IdentityChoice::Single,
         };
+        let options = match std::env::var("TREEBOX_MAX_SIZE") {
+            Ok(text) if !text.is_empty() => {
+                let bytes = values::size(&text)
+                    .map_err(|error| Failure::Usage(format!("TREEBOX_MAX_SIZE: {error}")))?;
+                options.max_size(Some(bytes))
+            }
+            _ => options,
+        };
         Ok(options.identity(identity))
     }
 

@@ -60,6 +60,7 @@ mod recall;
 mod refs;
 mod replay;
 mod revision;
+mod room;
 mod run;
 mod spec;
 mod state;

@@ -49,6 +49,7 @@ mod sync;
 mod tests;
 mod thin;
 mod undo;
+mod values;
 mod walk;
 
 pub use crate::disk::Durability;

@@ -123,6 +123,8 @@ impl Layout {
                 "flights",
                 "gc.lock",
                 "leases",
+                "max-size",
+                "usage",
                 "originals",
                 "replay",
                 "tmp",
@@ -266,6 +268,16 @@ impl Layout {
     /// The lock that is shared by whoever makes something, and exclusive for deleting.
     pub fn gc_lock(&self) -> PathBuf {
         self.root.join("gc.lock")
+    }
+
+    /// What the store may take on disk, when something bounds it.
+    pub fn max_size(&self) -> PathBuf {
+        self.root.join("max-size")
+    }
+
+    /// What the store takes on disk, counted where something bounds it.
+    pub fn usage(&self) -> PathBuf {
+        self.root.join("usage")
     }
 
     /// Where living processes say what they use; made with the first.
