@@ -80,6 +80,18 @@ impl From<oci::Imported> for Taken {
     }
 }
 
+/// No layer is known: all are read.
+struct NothingKnown;
+
+impl oci::KnownLayers for NothingKnown {
+    fn chain(
+        &self,
+        _chain: &oci::Digest,
+    ) -> std::result::Result<Option<oci::ChainFact>, object::SourceError> {
+        Ok(None)
+    }
+}
+
 impl Core {
     pub(super) fn import(
         self: &Arc<Self>,
@@ -99,13 +111,56 @@ impl Core {
         options: &ImportOptions,
         given: Option<ImageName>,
     ) -> Result<Imported> {
-        let taken = match source {
+        let taken = self.taken(&mut batch, source, options, self.index.as_ref())?;
+        let image_name = match given {
+            Some(name) => name,
+            None => ImageName::new(&sanitized(taken.name.as_deref().unwrap_or("image")))?,
+        };
+        self.name_image(batch, taken, &image_name, source.describe())
+    }
+
+    /// Reads everything of a source that is still there again, and names nothing: what the store has lost of it is there then.
+    pub(super) fn read_again(self: &Arc<Self>, source: &ImportSource) -> Result<()> {
+        let mut batch = self.store.batch()?;
+        let taken = self.taken(&mut batch, source, &ImportOptions::new(), &NothingKnown)?;
+        batch.put_state(&object::State { root: taken.root, config: taken.config })?;
+        batch.commit()?;
+        Ok(())
+    }
+
+    /// The same of one layer of an image as it came: its files alone.
+    pub(super) fn read_layer_again(self: &Arc<Self>, layer: &Path) -> Result<()> {
+        let batch = self.store.batch()?;
+        let mut draft = Draft::empty(&self.store, Meta::root_owned(0o755, Timestamp::default()));
+        let mut file = std::fs::File::open(layer).map_err(|error| Error::disk("open", layer, error))?;
+        oci::read_tar(&mut file, &batch, &mut draft, &TreePath::root(), &oci::Limits::default())?;
+        batch.commit()?;
+        Ok(())
+    }
+
+    /// The same of an image whose layers are all among the originals.
+    pub(super) fn read_originals_again(self: &Arc<Self>, manifest: &oci::DocumentFacts) -> Result<()> {
+        let mut batch = self.store.batch()?;
+        let options = oci::ImportOptions::default();
+        oci::import_original(manifest, &mut batch, &self.store, &self.originals(), &NothingKnown, &options)?;
+        batch.commit()?;
+        Ok(())
+    }
+
+    /// Reads a source into a batch.
+    fn taken(
+        &self,
+        batch: &mut Batch<'_>,
+        source: &ImportSource,
+        options: &ImportOptions,
+        known: &dyn oci::KnownLayers,
+    ) -> Result<Taken> {
+        Ok(match source {
             ImportSource::Image(image) => {
                 let options =
                     oci::ImportOptions { platform: options.platform.clone(), limits: options.limits };
                 let originals = self.originals();
-                let taken =
-                    oci::import(image, &mut batch, &self.store, &originals, self.index.as_ref(), &options)?;
+                let taken = oci::import(image, batch, &self.store, &originals, known, &options)?;
                 let mut taken = Taken::from(taken);
                 taken.name = match (taken.name, file_name(image.path())) {
                     // In a layout a name is often a tag alone, and the layout is called as the image is.
@@ -121,8 +176,8 @@ impl Core {
                     exclude_directories: vec![self.layout().root().to_owned()],
                     ..ScanOptions::default()
                 };
-                let report = scan(dir, &batch, &mut draft, &TreePath::root(), &options)?;
-                let (root, _) = draft.finish(&mut batch)?;
+                let report = scan(dir, batch, &mut draft, &TreePath::root(), &options)?;
+                let (root, _) = draft.finish(batch)?;
                 let real = std::fs::canonicalize(dir).unwrap_or_else(|_| dir.clone());
                 let name = real.file_name().map(|name| name.to_string_lossy().into_owned());
                 let skipped = report
@@ -146,8 +201,8 @@ impl Core {
                 base.path = std::env::var_os("PATH")
                     .map(|path| std::env::split_paths(&path).collect())
                     .unwrap_or_default();
-                let report = host::build(&base, &batch, &mut draft)?;
-                let (root, _) = draft.finish(&mut batch)?;
+                let report = host::build(&base, batch, &mut draft)?;
+                let (root, _) = draft.finish(batch)?;
                 Taken {
                     root,
                     config: report.config,
@@ -158,12 +213,7 @@ impl Core {
                     chains: Vec::new(),
                 }
             }
-        };
-        let image_name = match given {
-            Some(name) => name,
-            None => ImageName::new(&sanitized(taken.name.as_deref().unwrap_or("image")))?,
-        };
-        self.name_image(batch, taken, &image_name, source.describe())
+        })
     }
 
     /// Commits what was read, names it, and remembers where it came from.

@@ -35,6 +35,7 @@ mod git;
 mod head;
 mod journal;
 mod layout;
+mod mend;
 mod names;
 mod notes;
 mod operations;

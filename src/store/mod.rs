@@ -20,6 +20,7 @@ pub mod check;
 mod gc_lock;
 mod layout;
 mod lease;
+pub mod mend;
 mod scan;
 mod segment;
 mod store_error;
