@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod cli;
+mod concurrency;
 mod damage;
 mod engine;
 mod escape;

@@ -22,9 +22,11 @@ mod describe;
 mod diff;
 mod differences;
 mod doctor;
+mod du;
 mod exit;
 mod export;
 mod fsck;
+mod gc;
 mod graph;
 mod grep;
 mod host;
@@ -174,6 +176,8 @@ fn perform(verb: Verb, context: &mut Context) -> Result<Exit, Failure> {
         Verb::Op(args) => op::perform(&args, context),
         Verb::Bisect(args) => bisect::perform(*args, context),
         Verb::Verify(args) => verify::perform(&args, context),
+        Verb::Gc(args) => gc::perform(&args, context),
+        Verb::Du(args) => du::perform(&args, context),
         Verb::Fsck(args) => fsck::perform(&args, context),
         Verb::Doctor(args) => doctor::perform(&args, context),
         Verb::Completions(args) => completions::perform(&args, context),

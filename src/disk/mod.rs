@@ -14,6 +14,7 @@ mod remove;
 mod scratch;
 mod sparse;
 mod sync;
+mod turn;
 mod xattr;
 
 pub use error::DiskError;
@@ -24,4 +25,5 @@ pub use remove::remove_tree;
 pub use scratch::{Scratch, dead_scratches, sweep};
 pub use sparse::{SparseWriter, copy_sparse};
 pub use sync::{Durability, SyncSet, sync_file_system};
+pub use turn::{Asked, Look, Turn, Waiting, sweep_turns};
 pub use xattr::{XattrRead, read_xattrs, set_xattr};

@@ -12,7 +12,7 @@ use super::command::Command;
 use super::error::{Error, Result};
 use super::types::EngineOptions;
 use super::user::User;
-use crate::disk::{create_dir_all_private, exists, sweep};
+use crate::disk::{create_dir_all_private, exists, sweep, sweep_turns};
 use crate::history::History;
 use crate::index::Index;
 use crate::object::TreeId;
@@ -61,6 +61,7 @@ impl Core {
         })?;
         // What belongs to mapped ids waits for the first session of the worker.
         let leftovers = !sweep(&layout.tmp(), |path| crate::sandbox::remove_tree(path).is_ok())?.is_empty();
+        sweep_turns(&layout.flights())?;
         let index = Arc::new(open_index(&layout)?);
         let store = Store::open(layout, Arc::new(IndexCatalog(Arc::clone(&index))), options.durability)?;
         Ok(Arc::new(Self {

@@ -9,6 +9,7 @@ use super::child::{Child, Complete};
 use super::command::Command;
 use super::core::{Core, mapped_ids, now_ms};
 use super::error::{Error, Result};
+use super::flight::Flight;
 use super::hold::Held;
 use super::layers::{Stack, make_layer};
 use super::limits::Keeping;
@@ -49,6 +50,8 @@ pub(super) struct Ground {
     session: Option<Session>,
     pub(super) started_ms: i64,
     keeping: Keeping,
+    /// Held while others wait for the result.
+    flight: Option<Flight>,
     /// Dropped last: it holds the upper directory.
     scratch: Scratch,
 }
@@ -139,6 +142,7 @@ impl Core {
             session: Some(session),
             started_ms: now_ms(),
             keeping,
+            flight: None,
             scratch,
         };
         Ok((ground, plan))
@@ -221,6 +225,11 @@ impl Execution {
         &self.child
     }
 
+    /// Others wait for what comes of it.
+    pub(super) fn carry(&mut self, flight: Option<Flight>) {
+        self.ground.flight = flight;
+    }
+
     pub(super) fn into_parts(self) -> (Child, Ground) {
         (self.child, self.ground)
     }
@@ -279,6 +288,8 @@ impl Ground {
         };
         let cleared = clear(&session, &run_dirs(&self.scratch));
         self.core.release(session);
+        // What could not be kept others could not keep either: they need not try it one after the other.
+        Flight::land(self.flight.take());
         kept?;
         cleared?;
         Ok(outcome)

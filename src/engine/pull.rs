@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::core::Core;
 use super::error::{Error, Result};
-use super::images::Taken;
 use super::state::State;
 use super::types::Imported;
 use crate::history::{ImageName, RefName};
@@ -173,11 +172,8 @@ impl Core {
             (Some(manifest), _) => manifest,
         };
         let import = oci::ImportOptions { platform: options.platform.clone(), limits: options.limits };
-        let imported = self.in_long_batch(|mut batch| {
-            let index = self.index.as_ref();
-            let taken = oci::import_original(manifest, &mut batch, &self.store, &originals, index, &import)?;
-            self.name_image(batch, Taken::from(taken), &name, pin.write(&fetched.top))
-        })?;
+        let open = || Ok(oci::open_original(manifest, &originals, &import)?);
+        let imported = self.take_image(&open, pin.write(&fetched.top), &|_| Ok(name.clone()))?;
         let Imported { state, name, entries, size_bytes, .. } = imported;
         Ok(Pulled {
             state,

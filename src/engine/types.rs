@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::cancel::Cancel;
 use super::error::{Error, Result};
 use super::outcome::{ChangeCounts, Outcome, Resources};
 use super::state::State;
@@ -20,6 +21,7 @@ pub struct EngineOptions {
     pub(super) identity: IdentityChoice,
     pub(super) prestart: bool,
     pub(super) notices: Notices,
+    pub(super) cancel: Cancel,
 }
 
 /// Hears what the engine has to say while it works.
@@ -45,6 +47,7 @@ impl EngineOptions {
             identity: IdentityChoice::Auto,
             prestart: false,
             notices: Notices::default(),
+            cancel: Cancel::new(),
         }
     }
 
@@ -81,10 +84,17 @@ impl EngineOptions {
         self
     }
 
-    /// Has this called with a line of text when there is something to say meanwhile: that a run waits for a cache, that a secret is too short
-    /// to be searched for, that a mounted directory changed during a run.
+    /// Has this called with a line of text when there is something to say meanwhile: that a run waits for a cache or for another process that runs the same, that a
+    /// secret is too short to be searched for, that a mounted directory changed during a run.
     pub fn notices(mut self, hear: impl Fn(&str) + Send + Sync + 'static) -> Self {
         self.notices = Notices(Some(Arc::new(hear)));
+        self
+    }
+
+    /// Lets somebody else end every wait for others: for a cache, or for a process that runs or imports the same. What waits then fails with
+    /// [`super::ErrorKind::Cancelled`]. What runs goes on.
+    pub fn cancel(mut self, cancel: Cancel) -> Self {
+        self.cancel = cancel;
         self
     }
 

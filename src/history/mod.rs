@@ -31,6 +31,7 @@ mod check;
 mod commits;
 mod edit;
 mod error;
+mod fresh;
 mod git;
 mod head;
 mod journal;
@@ -47,6 +48,7 @@ mod sweep;
 mod sync;
 #[cfg(test)]
 mod tests;
+mod thin;
 mod undo;
 mod walk;
 
@@ -63,6 +65,7 @@ pub use pack::Packed;
 pub use reflog::ReflogEntry;
 pub use resolve::{ResolveError, RevisionSet};
 pub use sweep::Leftover;
+pub use thin::{Logged, Pruned, Tips};
 pub use undo::Undone;
 pub use walk::{Order, Walk, WalkOptions, Walked};
 
@@ -119,6 +122,8 @@ pub struct History {
     /// Files and directories written but not synced.
     unsynced: Mutex<BTreeSet<PathBuf>>,
     sync_failed: AtomicBool,
+    /// Objects that this handle wrote lately.
+    fresh: Mutex<fresh::Fresh>,
 }
 
 impl std::fmt::Debug for History {
@@ -157,7 +162,8 @@ impl History {
             .map_err(|source| HistoryError::NotARepository { path: directory.clone(), source })?;
         let lock_path = directory.with_extension("lock");
         let unsynced = Mutex::new(BTreeSet::new());
-        Ok(Self { directory, lock_path, git, options, unsynced, sync_failed: AtomicBool::new(false) })
+        let (sync_failed, fresh) = (AtomicBool::new(false), Mutex::default());
+        Ok(Self { directory, lock_path, git, options, unsynced, sync_failed, fresh })
     }
 
     /// Opens the repository in `directory`, made first when there is none.

@@ -23,6 +23,7 @@
 
 mod chains;
 mod check;
+mod collect;
 mod commits;
 mod connect;
 mod error;
@@ -35,6 +36,7 @@ mod schema;
 mod tests;
 
 pub use chains::ChainRecord;
+pub use collect::{Forgotten, KnownObject, RunHold};
 pub use commits::{CommitFact, Origin};
 pub use error::IndexError;
 pub use images::ImageRecord;

@@ -168,6 +168,11 @@ impl Catalog for Segments {
     fn known_until(&self, segment: u32) -> Result<u64, SourceError> {
         Ok(self.end_of(segment).unwrap_or(0))
     }
+
+    fn found_in(&self, segment: u32) -> Result<Vec<Placed>, SourceError> {
+        let here = self.iter().filter(|(.., located)| located.segment == segment);
+        Ok(here.map(|(id, kind, located)| Placed { id: *id, kind, located }).collect())
+    }
 }
 
 /// The file of a blob.

@@ -127,6 +127,7 @@ impl Layout {
                 "caches",
                 "checkouts",
                 "damaged",
+                "flights",
                 "gc.lock",
                 "leases",
                 "originals",
@@ -277,6 +278,11 @@ impl Layout {
     /// Where living processes say what they use; made with the first.
     pub fn leases(&self) -> PathBuf {
         self.root.join("leases")
+    }
+
+    /// Where whoever does something that others wait for says so; made with the first.
+    pub fn flights(&self) -> PathBuf {
+        self.root.join("flights")
     }
 
     /// Where half-made things lie.

@@ -24,6 +24,7 @@ pub mod mend;
 mod scan;
 mod segment;
 mod store_error;
+mod sweep;
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -34,6 +35,7 @@ pub use layout::{FORMAT_VERSION, FormatError, Layout, MAX_STORE_PATH_BYTES};
 pub use lease::{Lease, Leased};
 pub use segment::{Catalog, Located, ObjectKind, Placed};
 pub use store_error::StoreError;
+pub use sweep::{BlobFile, Compacted, PackEnd};
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -151,9 +153,18 @@ impl Store {
     }
 
     fn packed(&self, kind: ObjectKind, id: &[u8; 32]) -> Result<Vec<u8>, StoreError> {
-        let located = self.catalog.locate(id).map_err(StoreError::Catalog)?;
-        let located = located.ok_or_else(|| StoreError::missing(kind, &TreeId::from_bytes(*id)))?;
-        segment::read(&self.layout, kind, id, located)
+        let mut before = None;
+        loop {
+            let located = self.catalog.locate(id).map_err(StoreError::Catalog)?;
+            let located = located.ok_or_else(|| StoreError::missing(kind, &TreeId::from_bytes(*id)))?;
+            match segment::read(&self.layout, kind, id, located) {
+                // The segment may have been compacted between the look and the read: then it lies elsewhere now.
+                Err(StoreError::Missing { .. } | StoreError::Damaged { .. }) if before != Some(located) => {
+                    before = Some(located);
+                }
+                read => return read,
+            }
+        }
     }
 }
 

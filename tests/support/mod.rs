@@ -211,6 +211,16 @@ pub fn wait_for_sleepers(argument: &str, count: usize) {
     }
 }
 
+/// How many bytes the files below a directory have.
+pub fn bytes_below(dir: &Path) -> u64 {
+    let entries = std::fs::read_dir(dir).unwrap().map(Result::unwrap);
+    let bytes = entries.map(|entry| match entry.metadata().unwrap() {
+        meta if meta.is_dir() => bytes_below(&entry.path()),
+        meta => meta.len(),
+    });
+    bytes.sum()
+}
+
 /// The names in a directory, sorted; none if it is not there.
 pub fn names(dir: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(dir).into_iter().flatten();

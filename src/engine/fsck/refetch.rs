@@ -7,10 +7,12 @@ use std::sync::Arc;
 
 use super::mend::note;
 use super::{Checked, DamageKind, Known};
+use crate::disk::Scratch;
 use crate::engine::core::Core;
 use crate::engine::error::{Error, Result};
 use crate::engine::types::ImportSource;
-use crate::object::{BlobId, CommitId, StateId, TreeId};
+use crate::object::{BlobId, CommitId, Draft, Meta, State, StateId, Timestamp, TreeId, TreePath};
+use crate::oci;
 use crate::store::check::{BlobState, check_blob};
 use crate::worktree::layer::{SeenNode, hash_below, look};
 
@@ -42,12 +44,12 @@ pub(super) fn refetch(core: &Arc<Core>, known: &Known, checked: &mut Checked) {
     }
     for original in core.originals().files().unwrap_or_default() {
         // Documents are among them, and are no archives.
-        if left(core, checked) && core.read_layer_again(&original.path).is_ok() {
+        if left(core, checked) && layer_again(core, &original.path).is_ok() {
             mark(core, checked, "the originals of an image");
         }
     }
     for manifest in &known.manifests {
-        if left(core, checked) && core.read_originals_again(manifest).is_ok() {
+        if left(core, checked) && originals_again(core, manifest).is_ok() {
             mark(core, checked, "the originals of an image");
         }
     }
@@ -55,7 +57,7 @@ pub(super) fn refetch(core: &Arc<Core>, known: &Known, checked: &mut Checked) {
         // What a registry has is fetched by who wants to.
         if let Ok(source) = ImportSource::parse(&image.source)
             && left(core, checked)
-            && core.read_again(&source).is_ok()
+            && source_again(core, &source).is_ok()
         {
             mark(core, checked, &image.source);
         }
@@ -171,5 +173,61 @@ fn take(core: &Core, layer: &Path, path: &[u8], id: BlobId) -> Result<()> {
     if found == id {
         batch.commit()?;
     }
+    Ok(())
+}
+
+/// No layer is known: all are read.
+struct NothingKnown;
+
+impl oci::KnownLayers for NothingKnown {
+    fn chain(
+        &self,
+        _chain: &oci::Digest,
+    ) -> std::result::Result<Option<oci::ChainFact>, crate::object::SourceError> {
+        Ok(None)
+    }
+}
+
+/// Reads everything of a source that is still there again, and names nothing: what the store has lost of it is there then.
+fn source_again(core: &Arc<Core>, source: &ImportSource) -> Result<()> {
+    let mut batch = core.store.batch()?;
+    let (root, config) = match source {
+        ImportSource::Image(image) => {
+            let scratch = Scratch::new(&core.layout().tmp())?;
+            let opened = oci::open(image, scratch.path(), &oci::ImportOptions::default())?;
+            let taken = opened.import(&mut batch, &core.store, &core.originals(), &NothingKnown)?;
+            (taken.root, taken.state.config)
+        }
+        ImportSource::Directory(dir) => {
+            let taken = core.take_directory(&mut batch, dir)?;
+            (taken.root, taken.config)
+        }
+        ImportSource::Host(programs) => {
+            let taken = core.take_host(&mut batch, programs)?;
+            (taken.root, taken.config)
+        }
+    };
+    batch.put_state(&State { root, config })?;
+    batch.commit()?;
+    Ok(())
+}
+
+/// The same of one layer of an image as it came: its files alone.
+fn layer_again(core: &Arc<Core>, layer: &Path) -> Result<()> {
+    let batch = core.store.batch()?;
+    let mut draft = Draft::empty(&core.store, Meta::root_owned(0o755, Timestamp::default()));
+    let mut file = File::open(layer).map_err(|error| Error::disk("open", layer, error))?;
+    oci::read_tar(&mut file, &batch, &mut draft, &TreePath::root(), &oci::Limits::default())?;
+    batch.commit()?;
+    Ok(())
+}
+
+/// The same of an image whose layers are all among the originals.
+fn originals_again(core: &Arc<Core>, manifest: &oci::DocumentFacts) -> Result<()> {
+    let mut batch = core.store.batch()?;
+    let originals = core.originals();
+    let opened = oci::open_original(manifest, &originals, &oci::ImportOptions::default())?;
+    opened.import(&mut batch, &core.store, &originals, &NothingKnown)?;
+    batch.commit()?;
     Ok(())
 }

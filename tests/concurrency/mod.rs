@@ -1,0 +1,3 @@
+//! Many processes and threads on one store.
+
+mod flights;
