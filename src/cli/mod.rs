@@ -22,8 +22,10 @@ mod describe;
 mod diff;
 mod differences;
 mod doctor;
+mod du;
 mod exit;
 mod export;
+mod gc;
 mod graph;
 mod grep;
 mod host;
@@ -108,6 +110,7 @@ impl Context {
 /// Parses the arguments, performs the verb, and says how it went.
 pub(crate) fn main() -> ExitCode {
     exit::report_panics_as_bugs();
+    open_many_files();
     let cli = match Cli::typed() {
         Ok(cli) => cli,
         Err(error) => return exit::not_parsed(&error),
@@ -121,6 +124,14 @@ pub(crate) fn main() -> ExitCode {
         }
         // The hook has told it.
         Err(_) => Exit::FAILED.into(),
+    }
+}
+
+/// Allows this process as many open files as the system lets it have: deep trees take one for each level, and shells give 1024.
+fn open_many_files() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
 }
 
@@ -159,6 +170,8 @@ fn perform(verb: Verb, context: &mut Context) -> Result<Exit, Failure> {
         Verb::Op(args) => op::perform(&args, context),
         Verb::Bisect(args) => bisect::perform(*args, context),
         Verb::Verify(args) => verify::perform(&args, context),
+        Verb::Gc(args) => gc::perform(&args, context),
+        Verb::Du(args) => du::perform(&args, context),
         Verb::Doctor(args) => doctor::perform(&args, context),
         Verb::Completions(args) => completions::perform(&args, context),
     }

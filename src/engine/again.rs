@@ -243,7 +243,9 @@ impl Core {
         if lacks.is_empty() {
             let mut batch = self.store.batch()?;
             (ready.resolved.base, _) = draft.finish(&mut batch)?;
-            batch.commit()?;
+            let undeleted = batch.commit()?;
+            ready.resolved.held = self.hold_tree(ready.resolved.base)?;
+            drop(undeleted);
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ use super::command::Command;
 use super::core::{Core, mapped_ids, now_ms};
 use super::error::{Error, Result};
 use super::flight::Flight;
+use super::hold::Held;
 use super::layers::{Stack, make_layer};
 use super::limits::Keeping;
 use super::mounts::{RunMounts, Secrets};
@@ -295,7 +296,7 @@ impl Ground {
     }
 
     /// The tree that a sandbox has left. Nothing of the run is remembered, and nothing names the tree.
-    pub(super) fn tree_left(mut self, finished: &Finished) -> Result<TreeId> {
+    pub(super) fn tree_left(mut self, finished: &Finished) -> Result<(TreeId, Held)> {
         let session = self.session.take().expect("only what consumes it takes it");
         let left = match self.keeping.over_disk(finished.exceeded) {
             Some(over) => Err(over),
@@ -308,14 +309,17 @@ impl Ground {
         Ok(left)
     }
 
-    fn capture_alone(&self, session: &Session) -> Result<TreeId> {
+    fn capture_alone(&self, session: &Session) -> Result<(TreeId, Held)> {
         let mut tree = self.resolved.base;
         if !self.resolved.spec.read_only {
             let mut batch = self.core.store.batch()?;
             self.capture(session, &mut batch, &mut tree)?;
-            batch.commit()?;
+            let undeleted = batch.commit()?;
+            let held = self.core.hold_tree(tree)?;
+            drop(undeleted);
+            return Ok((tree, held));
         }
-        Ok(tree)
+        Ok((tree, self.resolved.held.clone()))
     }
 
     /// Takes the key away when a mounted source is not what was hashed: the result is kept, and nothing will ask for it by that key.
@@ -375,9 +379,7 @@ impl Ground {
             batch.put_blob(stdin, None)?;
         }
         let large = matches!(stdout, OutputRecord::Blob(..)) || matches!(stderr, OutputRecord::Blob(..));
-        if outcome.changed || large {
-            batch.commit()?;
-        }
+        let batch = if outcome.changed || large { Ok(batch.commit()?) } else { Err(batch) };
         let mut value = value;
         if dirty && self.resolved.spec.root_mode == RootMode::Recorded {
             core.carry_owned(&self.resolved.base, &tree)?;
@@ -397,11 +399,14 @@ impl Ground {
         let seq = core.index.insert_run(&self.row(outcome, id, stdout, stderr))?;
         outcome.state = Some(if outcome.changed {
             let origin = Origin::of_run(seq, self.parent.clone());
-            State { core: Arc::clone(core), id, value: Arc::new(value), origin }
+            let held = core.hold_state(id)?;
+            State { core: Arc::clone(core), id, value: Arc::new(value), origin, held }
         } else {
             self.parent.clone()
         });
         outcome.tree = outcome.state.as_ref().map(State::tree);
+        // From here on the row and the handle keep what the batch has kept from being deleted.
+        drop(batch);
         Ok(())
     }
 

@@ -20,6 +20,7 @@ mod copy;
 mod core;
 mod describe;
 mod doctor;
+mod du;
 mod error;
 mod execute;
 mod explore;
@@ -27,7 +28,9 @@ mod export;
 mod face;
 mod flight;
 mod foreign;
+mod gc;
 mod grep;
+mod hold;
 mod image_record;
 mod images;
 mod join;
@@ -85,10 +88,15 @@ pub use command::{Command, DEFAULT_MAX_OUTPUT_BYTES, Reuse, Stdin};
 pub use compare::{CompareOptions, Contents};
 pub use copy::{CopiedIn, CopiedOut, CopyOptions, IGNORE_FILE, InvalidMode, ModeChange};
 pub use describe::{DescribeQuery, Described};
+pub use du::{DiskUse, Holder, HolderKind, Kept, KeptThing};
 pub use error::{Error, ErrorKind, Result};
 pub use explore::{ExploreOptions, Explored, Fate, FateSink, Race};
 pub use export::{ExportOptions, ExportTarget, Exported};
 pub use face::{Branch, Engine, Live, Prepared, Process, Running, State};
+pub use gc::{
+    Collected, DEFAULT_KEEP_DAYS, GcOptions, GoneCache, GoneLayer, GoneOriginal, Stays, StoreSize,
+    Why as KeptBy,
+};
 pub use grep::{GrepFile, GrepLine, GrepOptions, GrepVisit, MAX_GREP_LINE_BYTES, MAX_GREP_SHOWN_BYTES};
 pub use limits::{Limit, LimitKind, Mechanism};
 pub use listing::{RefListed, RefQuery, RefSort};

@@ -150,6 +150,7 @@ impl Core {
         }
         let known = here.as_ref().and_then(|here| pin.read(&here.record.as_ref()?.source));
         let originals = self.originals();
+        let _held = self.hold_originals()?;
         let fetched = registry::pull(&PullRequest {
             reference: &reference,
             originals: &originals,
@@ -171,8 +172,8 @@ impl Core {
             (Some(manifest), _) => manifest,
         };
         let import = oci::ImportOptions { platform: options.platform.clone(), limits: options.limits };
-        let opened = oci::open_original(manifest, &originals, &import)?;
-        let imported = self.take_image(opened, pin.write(&fetched.top), |_| Ok(name))?;
+        let open = || Ok(oci::open_original(manifest, &originals, &import)?);
+        let imported = self.take_image(&open, pin.write(&fetched.top), &|_| Ok(name.clone()))?;
         let Imported { state, name, entries, size_bytes, .. } = imported;
         Ok(Pulled {
             state,

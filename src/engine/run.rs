@@ -172,14 +172,14 @@ impl Core {
         let state = if record.result == parent.id {
             parent.clone()
         } else {
-            let value = Arc::new(self.store.state(&record.result)?);
-            if !self.store.has_packed(value.root.as_bytes())? {
+            let state = self.handle(record.result, Origin::of_run(record.seq, parent.clone()))?;
+            if !self.store.has_packed(state.value.root.as_bytes())? {
                 // Read for its error, which says what is missing.
-                self.store.root(&value.root)?;
+                self.store.root(&state.value.root)?;
             }
-            let origin = Origin::of_run(record.seq, parent.clone());
-            State { core: Arc::clone(self), id: record.result, value, origin }
+            state
         };
+        self.note_use(record);
         Ok(Outcome {
             tree: Some(state.tree()),
             state: Some(state),
@@ -199,6 +199,16 @@ impl Core {
             limits: Vec::new(),
             killed_for: None,
         })
+    }
+
+    /// Notes that a remembered run was used, which decides how long it stays; not every time, for looking up must stay cheap.
+    fn note_use(&self, record: &RunRecord) {
+        const HOUR_MS: i64 = 3_600_000;
+        let now = super::core::now_ms();
+        if now - record.started_ms >= HOUR_MS {
+            // On a full disk what is remembered can still be used.
+            let _ = self.index.touch_run(record.seq, now);
+        }
     }
 
     pub(super) fn output(&self, record: &OutputRecord) -> Result<Vec<u8>> {

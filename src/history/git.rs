@@ -3,7 +3,8 @@
 //! The repository is opened isolated: no file of the user's configuration and no environment variable is read.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use gix::bstr::{BStr, BString, ByteSlice as _};
 use gix::lock::acquire::Fail;
@@ -24,8 +25,20 @@ const WALK_CACHE_BYTES: usize = 8 << 20;
 /// The longest commit that is packed without compression.
 const MAX_STORED_COMMIT_BYTES: usize = 1024;
 
+/// How often writing an object is tried.
+const MAX_WRITE_TRIES: usize = 8;
+
 /// An opened repository, shared by threads.
-pub(super) struct Git(gix::ThreadSafeRepository);
+pub(super) struct Git {
+    directory: PathBuf,
+    opened: Mutex<Opened>,
+}
+
+/// The repository as it was when its packs were last looked at.
+struct Opened {
+    repository: gix::ThreadSafeRepository,
+    packs: Option<SystemTime>,
+}
 
 /// What one thread works with.
 pub(super) struct Local(gix::Repository);
@@ -154,19 +167,76 @@ fn theirs(id: &CommitId) -> gix::ObjectId {
 
 impl Git {
     pub(super) fn open(directory: &Path) -> Result<Self, GitError> {
+        let packs = packs_changed(directory);
+        let opened = Opened { repository: Self::open_repository(directory)?, packs };
+        Ok(Self { directory: directory.to_owned(), opened: Mutex::new(opened) })
+    }
+
+    fn open_repository(directory: &Path) -> Result<gix::ThreadSafeRepository, GitError> {
         let options = gix::open::Options::isolated()
             .open_path_as_is(true)
             .with(gix::sec::Trust::Full)
             .lossy_config(true);
-        options.open(directory).map(Self).map_err(wrong)
+        options.open(directory).map_err(wrong)
     }
 
+    /// The library keeps packs open that were removed, and takes what is in them for there. So it is opened anew when packs came or went.
     pub(super) fn local(&self) -> Local {
-        Local(self.0.to_thread_local())
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        let packs = packs_changed(&self.directory);
+        if packs != opened.packs
+            && let Ok(repository) = Self::open_repository(&self.directory)
+        {
+            *opened = Opened { repository, packs };
+        }
+        Local(opened.repository.to_thread_local())
     }
 }
 
+/// When a pack last came or went.
+fn packs_changed(directory: &Path) -> Option<SystemTime> {
+    std::fs::metadata(directory.join("objects/pack")).and_then(|found| found.modified()).ok()
+}
+
 impl Local {
+    /// Every ref with what it names itself, which may be a tag.
+    pub(super) fn all_refs(&self) -> Result<Vec<(String, CommitId)>, GitError> {
+        let platform = self.0.references().map_err(wrong)?;
+        let found = platform.all().map_err(wrong)?.filter_map(Result::ok);
+        Ok(found
+            .filter_map(|found| Some((found.name().as_bstr().to_string(), ours(found.try_id()?))))
+            .collect())
+    }
+
+    /// The commit behind an object; `None` when it is missing or leads to none.
+    pub(super) fn commit_behind(&self, id: &CommitId) -> Option<CommitId> {
+        let object = self.0.try_find_object(theirs(id)).ok().flatten()?;
+        object.peel_to_kind(GitKind::Commit).ok().map(|commit| ours(commit.id))
+    }
+
+    /// What an object leads to directly; nothing when it is missing.
+    pub(super) fn below(&self, id: &CommitId) -> Result<Vec<CommitId>, GitError> {
+        let Some(object) = self.0.try_find_object(theirs(id)).map_err(wrong)? else { return Ok(Vec::new()) };
+        let kind = gix::hash::Kind::Sha1;
+        Ok(match object.kind {
+            GitKind::Blob => Vec::new(),
+            GitKind::Tree => {
+                let entries = gix::objs::TreeRefIter::from_bytes(&object.data, kind);
+                let entries = entries.map(|entry| entry.map(|entry| (entry.mode, ours(entry.oid))));
+                let entries = entries.collect::<Result<Vec<_>, _>>().map_err(wrong)?;
+                // A submodule's commit is in another repository.
+                entries.into_iter().filter(|(mode, _)| !mode.is_commit()).map(|(_, id)| id).collect()
+            }
+            GitKind::Commit => {
+                let commit = gix::objs::CommitRef::from_bytes(&object.data, kind).map_err(wrong)?;
+                std::iter::once(ours(commit.tree())).chain(commit.parents().map(ours)).collect()
+            }
+            GitKind::Tag => {
+                vec![ours(gix::objs::TagRef::from_bytes(&object.data, kind).map_err(wrong)?.target())]
+            }
+        })
+    }
+
     pub(super) fn head(&self) -> Result<HeadTarget, GitError> {
         let head = self.0.refs.find("HEAD").map_err(wrong)?;
         Ok(match head.target {
@@ -279,7 +349,14 @@ impl Local {
             unsynced.push(objects);
         }
         if !loose {
-            self.0.objects.write_buf_with_known_id(kind, bytes, id).map_err(wrong)?;
+            // A `git gc` removes directories that are empty, also one that was made just now for this object.
+            let mut tries = 0;
+            while let Err(error) = self.0.objects.write_buf_with_known_id(kind, bytes, id) {
+                tries += 1;
+                if tries >= MAX_WRITE_TRIES {
+                    return Err(wrong(error));
+                }
+            }
         }
         // Also when another process wrote it: it may not have synced it yet, and syncing twice costs little.
         unsynced.extend([shard, path]);

@@ -30,6 +30,7 @@
 mod commits;
 mod edit;
 mod error;
+mod fresh;
 mod git;
 mod head;
 mod journal;
@@ -45,6 +46,7 @@ mod sweep;
 mod sync;
 #[cfg(test)]
 mod tests;
+mod thin;
 mod undo;
 mod walk;
 
@@ -59,6 +61,7 @@ pub use operations::{HeadMove, HeadTo, Operation, Purpose, RefMove};
 pub use pack::Packed;
 pub use reflog::ReflogEntry;
 pub use resolve::{ResolveError, RevisionSet};
+pub use thin::{Logged, Pruned, Tips};
 pub use undo::Undone;
 pub use walk::{Order, Walk, WalkOptions, Walked};
 
@@ -115,6 +118,8 @@ pub struct History {
     /// Files and directories written but not synced.
     unsynced: Mutex<BTreeSet<PathBuf>>,
     sync_failed: AtomicBool,
+    /// Objects that this handle wrote lately.
+    fresh: Mutex<fresh::Fresh>,
 }
 
 impl std::fmt::Debug for History {
@@ -145,8 +150,8 @@ impl History {
             .map_err(|source| HistoryError::NotARepository { path: directory.clone(), source })?;
         let lock_path = directory.with_extension("lock");
         let unsynced = Mutex::new(BTreeSet::new());
-        let history =
-            Self { directory, lock_path, git, options, unsynced, sync_failed: AtomicBool::new(false) };
+        let (sync_failed, fresh) = (AtomicBool::new(false), Mutex::default());
+        let history = Self { directory, lock_path, git, options, unsynced, sync_failed, fresh };
         // What a dead process left half done can still be read. Whoever may write finishes it, here or at the next edit.
         let _ = history.recover();
         Ok(history)

@@ -22,6 +22,7 @@
 //! leaves half of one.
 
 mod chains;
+mod collect;
 mod commits;
 mod connect;
 mod error;
@@ -34,6 +35,7 @@ mod schema;
 mod tests;
 
 pub use chains::ChainRecord;
+pub use collect::{Forgotten, KnownObject, RunHold};
 pub use commits::{CommitFact, Origin};
 pub use error::IndexError;
 pub use images::ImageRecord;

@@ -169,6 +169,9 @@ fn import_image(
         }
     }
     let base = chain::deepest(&chains, &image.layers, store, known)?;
+    if let Some(base) = &base {
+        batch.rely_on_tree(&base.tree);
+    }
     let (below, rest) = image.layers.split_at(base.as_ref().map_or(0, |base| base.layers.len()));
     // A layer that need not be read for its files may still have to be for its original.
     let copies = below.iter().map(|layer| copy(layer, &options.limits)).collect::<Result<Vec<_>, _>>()?;

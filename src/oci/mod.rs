@@ -67,7 +67,7 @@ pub use import::{
     DocumentFacts, ImageFacts, ImportOptions, Imported, LayerFacts, Opened, import, open, open_original,
 };
 pub use limits::{LimitError, Limits};
-pub use originals::Originals;
+pub use originals::{Original, Originals};
 pub use outputs::{OutputError, write_docker_archive, write_file, write_layout, write_oci_archive};
 pub use source::ImageSource;
 pub use stream::{TarRead, read_tar};

@@ -4,6 +4,10 @@
 //! Blobs are written to a scratch directory first. [`Batch::commit`] syncs them, gives them their names, appends trees and states to a segment,
 //! and syncs the directories: names never precede bytes.
 //!
+//! # Locking
+//! A batch shares the deleters' lock for its whole life, or, for long work, only at its two ends: then it notes which known objects it
+//! relies on, and when something was deleted meanwhile it looks whether they are still there before it makes anything visible.
+//!
 //! A large batch keeps its blobs in directories like those of `objects/`, so that threads do not wait for one directory, and where the store
 //! has no such directory yet the whole directory gets its name at once.
 
@@ -16,7 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use super::segment::{self, ObjectKind};
-use super::{Store, StoreError};
+use super::{Store, StoreError, Undeleted};
 use crate::disk::{
     DiskError, Scratch, SparseWriter, SyncSet, create_dir_all_private, rename, sync_file_system,
 };
@@ -31,6 +35,18 @@ pub struct Batch<'s> {
     next: AtomicU64,
     packed: Vec<(ObjectKind, [u8; 32], Vec<u8>)>,
     packed_ids: HashSet<[u8; 32]>,
+    /// That nothing is deleted; `None` for long work.
+    undeleted: Option<Undeleted>,
+    /// The deleters' generation when it began.
+    generation: u64,
+    relied: Relied,
+}
+
+/// Known objects that a long batch does not write again.
+#[derive(Debug, Default)]
+struct Relied {
+    blobs: Mutex<HashSet<BlobId>>,
+    packed: HashSet<[u8; 32]>,
 }
 
 /// Up to this many blobs are not worth directories of their own.
@@ -94,7 +110,9 @@ pub struct BlobWriter {
 }
 
 impl<'s> Batch<'s> {
-    pub(super) fn new(store: &'s Store) -> Result<Self, StoreError> {
+    pub(super) fn new(store: &'s Store, lasting: bool) -> Result<Self, StoreError> {
+        let undeleted = store.undeleted()?;
+        let generation = undeleted.generation();
         let scratch = Scratch::new(&store.layout().tmp())?;
         Ok(Self {
             store,
@@ -103,6 +121,9 @@ impl<'s> Batch<'s> {
             next: AtomicU64::new(0),
             packed: Vec::new(),
             packed_ids: HashSet::new(),
+            undeleted: lasting.then_some(undeleted),
+            generation,
+            relied: Relied::default(),
         })
     }
 
@@ -169,6 +190,13 @@ impl<'s> Batch<'s> {
         }
     }
 
+    /// Notes that a known tree is part of what is made: one that was found by a record rather than reached from what is in use.
+    pub fn rely_on_tree(&mut self, id: &TreeId) {
+        if self.undeleted.is_none() {
+            self.relied.packed.insert(*id.as_bytes());
+        }
+    }
+
     /// Takes in a blob that something else, such as the worker, put at [`Batch::blob_scratch`].
     pub fn note_placed(&self, id: BlobId) {
         self.lock().places.insert(id, Waiting::Flat);
@@ -187,7 +215,13 @@ impl<'s> Batch<'s> {
     }
 
     fn put_packed(&mut self, kind: ObjectKind, id: [u8; 32], bytes: Vec<u8>) -> Result<(), StoreError> {
-        if self.packed_ids.contains(&id) || self.store.has_packed(&id)? {
+        if self.packed_ids.contains(&id) {
+            return Ok(());
+        }
+        if self.store.has_packed(&id)? {
+            if self.undeleted.is_none() {
+                self.relied.packed.insert(id);
+            }
             return Ok(());
         }
         self.packed_ids.insert(id);
@@ -200,9 +234,13 @@ impl<'s> Batch<'s> {
         Ok(sync_file_system(self.scratch.path(), self.store.durability())?)
     }
 
-    /// Makes everything visible: bytes first, names then.
-    pub fn commit(self) -> Result<(), StoreError> {
-        let Self { store, scratch, blobs, packed, .. } = self;
+    /// Makes everything visible: bytes first, names then. Nothing is deleted until what is given back goes: by then something that lasts
+    /// has to lead to the new objects, a lease, a ref or a row.
+    ///
+    /// # Errors
+    /// [`StoreError::Vanished`] when a long batch relied on something that was deleted. Nothing is visible then.
+    pub fn commit(self) -> Result<Undeleted, StoreError> {
+        let Self { store, scratch, blobs, packed, undeleted, generation, relied, .. } = self;
         let Blobs { places, spread } = blobs.into_inner().expect("no holder panics");
         let durability = store.durability();
         let mut bytes = SyncSet::new(durability);
@@ -210,6 +248,13 @@ impl<'s> Batch<'s> {
             bytes.file(&waiting.below(scratch.path(), id));
         }
         bytes.finish()?;
+        let undeleted = match undeleted {
+            Some(undeleted) => undeleted,
+            None => store.undeleted()?,
+        };
+        if undeleted.generation() != generation {
+            relied.check(store)?;
+        }
         let objects = store.layout().objects();
         let mut names = SyncSet::new(durability);
         let mut placed = [false; 256];
@@ -230,7 +275,8 @@ impl<'s> Batch<'s> {
             names.directory(to.parent().expect("a blob lies in a directory"));
         }
         names.finish()?;
-        segment::append(store.layout(), store.catalog.as_ref(), durability, &packed)
+        segment::append(store.layout(), store.catalog.as_ref(), durability, &packed)?;
+        Ok(undeleted)
     }
 
     /// Where this batch is to write the blob; `None` when the store or the batch has it.
@@ -238,6 +284,9 @@ impl<'s> Batch<'s> {
     /// A blob in the store that was cut short, by a power cut for one, is written again.
     fn claim(&self, id: &BlobId, len: u64) -> Result<Option<Waiting>, StoreError> {
         if self.store.blob_len(id)? == Some(len) {
+            if self.undeleted.is_none() {
+                self.relied.blobs.lock().expect("no holder panics").insert(*id);
+            }
             return Ok(None);
         }
         let mut blobs = self.lock();
@@ -268,6 +317,23 @@ impl<'s> Batch<'s> {
 
     fn lock(&self) -> MutexGuard<'_, Blobs> {
         self.blobs.lock().expect("no holder panics")
+    }
+}
+
+impl Relied {
+    fn check(self, store: &Store) -> Result<(), StoreError> {
+        let vanished = |kind: ObjectKind, id: String| Err(StoreError::Vanished { kind: kind.word(), id });
+        for id in &self.packed {
+            if !store.has_packed(id)? {
+                return vanished(ObjectKind::Tree, TreeId::from_bytes(*id).to_string());
+            }
+        }
+        for id in &self.blobs.into_inner().expect("no holder panics") {
+            if store.blob_len(id)?.is_none() {
+                return vanished(ObjectKind::Blob, id.to_string());
+            }
+        }
+        Ok(())
     }
 }
 

@@ -96,6 +96,8 @@ impl Layout {
                 "caches",
                 "checkouts",
                 "flights",
+                "gc.lock",
+                "leases",
                 "originals",
                 "replay",
                 "tmp",
@@ -234,6 +236,16 @@ impl Layout {
     /// Where manifests, configs and layers of images lie as they came; made with the first.
     pub fn originals(&self) -> PathBuf {
         self.root.join("originals")
+    }
+
+    /// The lock that is shared by whoever makes something, and exclusive for deleting.
+    pub fn gc_lock(&self) -> PathBuf {
+        self.root.join("gc.lock")
+    }
+
+    /// Where living processes say what they use; made with the first.
+    pub fn leases(&self) -> PathBuf {
+        self.root.join("leases")
     }
 
     /// Where whoever does something that others wait for says so; made with the first.

@@ -32,6 +32,14 @@ pub enum StoreError {
         /// What is wrong.
         reason: String,
     },
+    /// What a long piece of work relied on was deleted before it was done.
+    #[error("{kind} {id} was removed by `treebox gc` while it was being used; do it again")]
+    Vanished {
+        /// The kind of object.
+        kind: &'static str,
+        /// Its name.
+        id: String,
+    },
     /// A segment file is not one.
     #[error("segment {segment} is damaged: {reason}")]
     Segment {
@@ -55,6 +63,11 @@ impl StoreError {
 
     pub(super) fn damaged(kind: ObjectKind, id: &dyn Display, reason: impl Display) -> Self {
         Self::Damaged { kind: kind.word(), id: id.to_string(), reason: reason.to_string() }
+    }
+
+    /// Whether doing the same work again is all that is needed.
+    pub fn is_vanished(&self) -> bool {
+        matches!(self, Self::Vanished { .. })
     }
 
     /// Whether the object simply is not there.

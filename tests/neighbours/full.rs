@@ -3,11 +3,11 @@
 use super::*;
 
 /// Room in MiB: from less than the store's own files to enough for everything.
-const ROOM: &[u32] = &[1, 2, 4, 6, 8, 10, 14, 20, 30, 60];
+const ROOM: &[u32] = &[1, 3, 6, 10, 20, 60];
 
 /// Fills a disk of a given size, then gives it room and does the same again.
 const FILL: &str = r#"
-    mount -t tmpfs -o size=${ROOM}m none $DISK || exit 99
+    mount -t tmpfs -o size=$((ROOM + 200))m none $DISK && fallocate -l 200M $DISK/ballast || exit 99
     treebox() {
         echo "\$ $*"
         $TB "$@" 2>err >out; code=$?
@@ -29,8 +29,7 @@ const FILL: &str = r#"
     echo FULL
     all
     for verb in "log --oneline" status "ls base:/" images branch reflog; do $TB $verb >/dev/null 2>err || { grep -q "HEAD names\|no branch, tag\|has no log" err || { echo "BROKEN $verb"; cat err; }; }; done
-    rm $DISK/fill
-    mount -o remount,size=300m $DISK || exit 98
+    rm $DISK/fill $DISK/ballast
     echo ROOM
     all
     git -C $DISK/store/history.git fsck --strict --no-dangling 2>&1
@@ -79,5 +78,5 @@ fn a_full_disk_gives_one_line_and_nothing_is_lost() {
         }
         assert!(roomy.ends_with("left: \n"), "{room} MiB: {roomy}");
     }
-    assert!(refused > 20, "the disks were never full: {refused}");
+    assert!(refused > 12, "the disks were never full: {refused}");
 }

@@ -159,7 +159,9 @@ impl Core {
         }
         let value = object::State { root, config: parent.config().clone() };
         batch.put_state(&value)?;
-        batch.commit()?;
+        let undeleted = batch.commit()?;
+        let state = self.made_state(value)?;
+        drop(undeleted);
         // A directory's time alone is no change, here as after a run.
         let mut changes = Vec::new();
         self.each_change(&parent.tree(), &root, &mut |change| {
@@ -173,7 +175,6 @@ impl Core {
             let committed = Committed { state: parent, commit: tip, changed, changes: counts };
             return Ok(CopiedIn { committed, changes, excluded });
         }
-        let state = self.made_state(value);
         let message = options.message.clone().unwrap_or_else(|| format!("cp {} {dest}", texts.join(" ")));
         let made = Made { kind: "cp", message, root_time_seconds: 0, image: None };
         let commit = self.commit_made(&state, &[tip], &made)?;

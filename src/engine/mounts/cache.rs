@@ -82,6 +82,10 @@ impl Core {
                 identity_on_disk = look()?;
             }
         }
+        // When it was last used is what decides which caches go when there is too little room.
+        if let Ok(about) = std::fs::File::open(dir.join("about")) {
+            let _ = about.set_modified(std::time::SystemTime::now());
+        }
         match identity_on_disk {
             Some(identity) => Ok(Held { path, identity, _lock: lock }),
             None => Err(Error::disk("make", &path, std::io::ErrorKind::NotFound.into())),

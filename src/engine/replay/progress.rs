@@ -9,6 +9,7 @@ use super::Work;
 use crate::disk::{FileLock, LockMode, exists, read_limited, remove_file, write_atomic};
 use crate::engine::core::Core;
 use crate::engine::error::{Error, Result};
+use crate::object::{CommitId, StateId};
 
 /// The version of the file.
 const VERSION: u32 = 1;
@@ -133,6 +134,17 @@ impl Core {
             )));
         }
         Ok(Some(progress))
+    }
+
+    /// The states and commits that a replay under way needs.
+    pub(in crate::engine) fn replay_needs(&self) -> Result<(Vec<StateId>, Vec<CommitId>)> {
+        let Some(progress) = self.read_progress()? else { return Ok(Default::default()) };
+        let states = progress.done.iter().map(|done| &done.state);
+        let failed = progress.failed.iter().filter_map(|failed| failed.state.as_ref());
+        let states = states.chain(failed).map(|text| id(text)).collect::<Result<Vec<_>>>()?;
+        let steps = progress.steps.iter().filter_map(|step| step.commit.as_ref());
+        let commits = steps.chain([&progress.was, &progress.onto]);
+        Ok((states, commits.map(|text| id(text)).collect::<Result<Vec<_>>>()?))
     }
 
     pub(super) fn write_progress(&self, progress: &Progress) -> Result<()> {
