@@ -28,6 +28,9 @@ mod export;
 mod face;
 mod flight;
 mod foreign;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gc;
 mod grep;
 mod hold;

@@ -345,6 +345,16 @@ impl History {
         };
         match git.transact(steps, message, who, log, before_commit) {
             Ok(()) => {
+                // Git's library leaves a torn file alone when `packed-refs` has the value already.
+                for step in steps.iter().filter(|step| matches!(step.old, OldValue::Broken)) {
+                    if git.find(&step.full).is_err() {
+                        let torn = self.directory.join(&step.full);
+                        let removed = std::fs::remove_file(&torn);
+                        removed.map_err(|source| {
+                            ApplyError::Half(HistoryError::io("removing", &torn, source))
+                        })?;
+                    }
+                }
                 touched.retain(|path| path.exists());
                 self.must_sync(touched);
                 Ok(())

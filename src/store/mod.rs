@@ -16,6 +16,9 @@
 
 mod batch;
 mod blob;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gc_lock;
 mod layout;
 mod lease;
