@@ -7,9 +7,9 @@ use clap::{
 };
 
 use super::{
-    bisect, blame, branch, cat, checkout, completions, cp, describe, diff, doctor, du, export, gc, grep,
-    images, import, lineage, log, ls, merge, note, op, pick, pull, push, reflog, replay, reset, run, shell,
-    show, switch, tag, undo, verify, why,
+    bisect, blame, branch, cat, checkout, completions, cp, describe, diff, doctor, du, export, fsck, gc,
+    grep, images, import, lineage, log, ls, merge, note, op, pick, pull, push, reflog, replay, reset, run,
+    shell, show, switch, tag, undo, verify, why,
 };
 
 const GLOBAL: &str = "Global options";
@@ -148,6 +148,7 @@ pub(super) enum Verb {
     Verify(verify::Args),
     Gc(gc::Args),
     Du(du::Args),
+    Fsck(fsck::Args),
     Doctor(doctor::Args),
     Completions(completions::Args),
 }

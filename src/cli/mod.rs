@@ -25,6 +25,7 @@ mod doctor;
 mod du;
 mod exit;
 mod export;
+mod fsck;
 mod gc;
 mod graph;
 mod grep;
@@ -88,8 +89,8 @@ impl Context {
         self.engine_with(|options| options)
     }
 
-    /// Opens the store with other options than usual.
-    fn engine_with(&self, adapt: impl FnOnce(EngineOptions) -> EngineOptions) -> Result<Engine, Failure> {
+    /// What was said of the store, and of how commands run.
+    fn options(&self) -> Result<EngineOptions, Failure> {
         let options = match &self.global.store {
             Some(dir) => EngineOptions::at(dir),
             None => EngineOptions::from_env()?,
@@ -100,7 +101,12 @@ impl Context {
             IdentityKind::Recorded => IdentityChoice::Recorded,
             IdentityKind::Plain => IdentityChoice::Single,
         };
-        let engine = Engine::open(adapt(options.identity(identity)))?;
+        Ok(options.identity(identity))
+    }
+
+    /// Opens the store with other options than usual.
+    fn engine_with(&self, adapt: impl FnOnce(EngineOptions) -> EngineOptions) -> Result<Engine, Failure> {
+        let engine = Engine::open(adapt(self.options()?))?;
         // This process ends with its one verb. What it leaves open the kernel closes faster, and the worker ends by itself when its socket closes.
         std::mem::forget(engine.clone());
         Ok(engine)
@@ -172,6 +178,7 @@ fn perform(verb: Verb, context: &mut Context) -> Result<Exit, Failure> {
         Verb::Verify(args) => verify::perform(&args, context),
         Verb::Gc(args) => gc::perform(&args, context),
         Verb::Du(args) => du::perform(&args, context),
+        Verb::Fsck(args) => fsck::perform(&args, context),
         Verb::Doctor(args) => doctor::perform(&args, context),
         Verb::Completions(args) => completions::perform(&args, context),
     }

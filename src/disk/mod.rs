@@ -22,7 +22,7 @@ pub use features::{Features, features, file_system};
 pub use file::{create_dir_all_private, create_new, exists, read_limited, remove_file, rename, write_atomic};
 pub use lock::{FileLock, LockMode};
 pub use remove::remove_tree;
-pub use scratch::{Scratch, sweep};
+pub use scratch::{Scratch, dead_scratches, sweep};
 pub use sparse::{SparseWriter, copy_sparse};
 pub use sync::{Durability, SyncSet, sync_file_system};
 pub use turn::{Asked, Look, Turn, Waiting, sweep_turns};

@@ -335,6 +335,11 @@ pub(super) fn fuzz_record(bytes: &[u8]) {
     }
 }
 
+/// What is wrong with the bytes of a record.
+pub(super) fn record_flaw(bytes: &[u8]) -> Option<String> {
+    serde_json::from_slice::<Record>(bytes).err().map(|error| error.to_string())
+}
+
 fn read_bytes(kept: &Path) -> Option<Vec<u8>> {
     read_limited(kept, MAX_RECORD_BYTES).ok()
 }

@@ -174,7 +174,7 @@ impl WorkerSlot {
     }
 }
 
-fn start_worker(options: &EngineOptions) -> Result<Arc<Worker>> {
+pub(super) fn start_worker(options: &EngineOptions) -> Result<Arc<Worker>> {
     let program = worker_program(options)?;
     Ok(Arc::new(Worker::start(&WorkerOptions { program, identity: options.identity })?))
 }

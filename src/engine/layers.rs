@@ -24,7 +24,7 @@ pub(super) const MAX_STACK: usize = 8;
 const TOUCH_AFTER_MS: i64 = 60_000;
 
 /// Directories that a sandbox mounts on: every stack shows them, so that nothing has to be made in a state.
-const MOUNT_POINTS: [&[u8]; 3] = [b"dev", b"proc", b"sys"];
+pub(super) const MOUNT_POINTS: [&[u8]; 3] = [b"dev", b"proc", b"sys"];
 
 /// The lowers of a tree by name, top first.
 #[derive(Debug, Clone)]

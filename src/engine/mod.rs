@@ -28,6 +28,7 @@ mod export;
 mod face;
 mod flight;
 mod foreign;
+mod fsck;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -96,6 +97,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use explore::{ExploreOptions, Explored, Fate, FateSink, Race};
 pub use export::{ExportOptions, ExportTarget, Exported};
 pub use face::{Branch, Engine, Live, Prepared, Process, Running, State};
+pub use fsck::{Checked, Damage, DamageKind, FsckOptions, FsckProgress, Severity};
 pub use gc::{
     Collected, DEFAULT_KEEP_DAYS, GcOptions, GoneCache, GoneLayer, GoneOriginal, Stays, StoreSize,
     Why as KeptBy,

@@ -27,6 +27,7 @@
 //! killed, the next one that opens the history or takes the lock finishes it; when nothing had moved, the operation's record goes. The
 //! record is written before anything moves, so none is ever missing. Renaming a branch makes the new name before it removes the old one.
 
+mod check;
 mod commits;
 mod edit;
 mod error;
@@ -54,6 +55,7 @@ mod undo;
 mod walk;
 
 pub use crate::disk::Durability;
+pub use check::{CheckedCommit, CheckedLog, CheckedRef, CommitFlaw, GitFlaw, HeadFound, RefTip};
 pub use commits::{CommitRecord, MAX_RECORD_BYTES, NewCommit, RECORD_NAME};
 pub use edit::{EditError, Expected, HeadEdit, RefEdit};
 pub use error::{GitError, HistoryError};
@@ -64,6 +66,7 @@ pub use operations::{HeadMove, HeadTo, Operation, Purpose, RefMove};
 pub use pack::Packed;
 pub use reflog::ReflogEntry;
 pub use resolve::{ResolveError, RevisionSet};
+pub use sweep::Leftover;
 pub use thin::{Logged, Pruned, Tips};
 pub use undo::Undone;
 pub use walk::{Order, Walk, WalkOptions, Walked};
@@ -140,6 +143,14 @@ impl History {
     /// # Errors
     /// [`HistoryError::Missing`] when there is none.
     pub fn open(directory: &Path, options: Options) -> Result<Self, HistoryError> {
+        let history = Self::inspect(directory, options)?;
+        // What a dead process left half done can still be read. Whoever may write finishes it, here or at the next edit.
+        let _ = history.recover();
+        Ok(history)
+    }
+
+    /// The same, and what a dead process left half done stays as it is.
+    pub fn inspect(directory: &Path, options: Options) -> Result<Self, HistoryError> {
         // A path without a parent could not have the lock file beside it.
         let directory = std::path::absolute(directory)
             .map_err(|source| HistoryError::io("finding", directory, source))?;
@@ -154,10 +165,7 @@ impl History {
         let lock_path = directory.with_extension("lock");
         let unsynced = Mutex::new(BTreeSet::new());
         let (sync_failed, fresh) = (AtomicBool::new(false), Mutex::default());
-        let history = Self { directory, lock_path, git, options, unsynced, sync_failed, fresh };
-        // What a dead process left half done can still be read. Whoever may write finishes it, here or at the next edit.
-        let _ = history.recover();
-        Ok(history)
+        Ok(Self { directory, lock_path, git, options, unsynced, sync_failed, fresh })
     }
 
     /// Opens the repository in `directory`, made first when there is none.

@@ -22,6 +22,7 @@
 //! leaves half of one.
 
 mod chains;
+mod check;
 mod collect;
 mod commits;
 mod connect;

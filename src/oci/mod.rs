@@ -16,6 +16,7 @@
 mod blobs;
 mod build;
 mod chain;
+mod check;
 mod compress;
 mod config;
 mod decompress;
@@ -59,6 +60,7 @@ pub use build::{
     BuildError, BuildOptions, Built, BuiltLayer, Layering, Lineage, LineageStep, Part, PartBytes, build,
 };
 pub use chain::{ChainFact, KnownLayers, LAYER_RULES};
+pub use check::OriginalFile;
 pub use compress::{Compression, Compressor, InvalidCompression};
 pub use digest::Digest;
 pub use error::{ImportError, LayerError};

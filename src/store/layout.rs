@@ -82,6 +82,31 @@ impl Layout {
         Ok(layout)
     }
 
+    /// The store at `root`, which is looked at as it is: its format may be damaged, and nothing is made.
+    ///
+    /// # Errors
+    /// When there is no store, or one that a later program made.
+    pub fn inspect(root: &Path) -> Result<Self, FormatError> {
+        let root = std::fs::canonicalize(root).map_err(|error| DiskError::new("find", root, error))?;
+        let layout = Self { root };
+        match layout.check() {
+            Err(error @ (FormatError::Newer { .. } | FormatError::Feature { .. })) => Err(error),
+            // What a store has from its first moment.
+            Err(error) if !layout.objects().is_dir() => Err(error),
+            _ => Ok(layout),
+        }
+    }
+
+    /// What is wrong with the format file.
+    pub fn format_flaw(&self) -> Option<String> {
+        match self.check() {
+            Ok(()) => None,
+            Err(FormatError::Disk(error)) if error.is_not_found() => Some("it is not there".to_owned()),
+            Err(FormatError::NotAStore(_)) => Some("it is not understood".to_owned()),
+            Err(error) => Some(error.to_string()),
+        }
+    }
+
     fn create(&self) -> Result<(), FormatError> {
         create_dir_all_private(&self.root)?;
         let listing =

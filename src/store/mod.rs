@@ -16,12 +16,14 @@
 
 mod batch;
 mod blob;
+pub mod check;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
 mod gc_lock;
 mod layout;
 mod lease;
+mod scan;
 mod segment;
 mod store_error;
 mod sweep;
@@ -72,6 +74,12 @@ impl Store {
         let store = Self { layout, catalog, durability, gc_lock, leases };
         segment::catch_up(&store.layout, store.catalog.as_ref())?;
         Ok(store)
+    }
+
+    /// The same without a look at the segments, for who has read them anew and writes nothing.
+    pub fn found_by(layout: Layout, catalog: Arc<dyn Catalog>) -> Self {
+        let (gc_lock, leases) = (GcLock::new(layout.gc_lock()), lease::Leases::new(layout.leases()));
+        Self { layout, catalog, durability: Durability::Batch, gc_lock, leases }
     }
 
     /// Where everything lies.

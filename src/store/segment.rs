@@ -13,6 +13,7 @@ use std::io::Write;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::PathBuf;
 
+use super::scan::{Piece, scan};
 use super::{Layout, StoreError};
 use crate::disk::{DiskError, Durability, FileLock, LockMode, SyncSet};
 use crate::object::{SourceError, TreeId};
@@ -152,7 +153,7 @@ pub(super) fn len_of(layout: &Layout, segment: u32) -> Result<u64, StoreError> {
     Ok(std::fs::metadata(&path).map_err(|error| DiskError::new("look at", &path, error))?.len())
 }
 
-/// Reads the records past the known offset; gives the offset where sound records end. The caller holds the lock.
+/// Reads the records past the known offset; gives the offset where the last sound one ends. The caller holds the lock.
 pub(super) fn catch_up_segment(
     layout: &Layout,
     catalog: &dyn Catalog,
@@ -178,22 +179,27 @@ pub(super) fn catch_up_segment(
         at = HEAD.len() as u64;
     }
     let mut placed = Vec::new();
-    while let Some((kind, id, payload)) = record_at(&file, at, len) {
-        let len = u32::try_from(payload.len()).expect("a record's length has 32 bits");
-        placed.push(Placed { id, kind, located: Located { segment, offset: at, len } });
-        at += RECORD_HEAD_BYTES + u64::from(len);
-    }
+    let at = scan(&file, at, len, &mut |piece| {
+        if let Piece::Record { kind, id, offset, len } = piece {
+            placed.push(Placed { id, kind, located: Located { segment, offset, len } });
+        }
+    });
     catalog.record(segment, at, &placed).map_err(StoreError::Catalog)?;
     Ok(at)
 }
 
-/// The record at an offset; `None` when there is no sound record.
-pub(super) fn record_at(file: &File, at: u64, end: u64) -> Option<(ObjectKind, [u8; 32], Vec<u8>)> {
+/// The head of the record at an offset, whatever its payload is like: kind, length of the payload, id.
+pub(super) fn record_head_at(file: &File, at: u64) -> Option<(ObjectKind, u32, [u8; 32])> {
     let mut head = [0; RECORD_HEAD_BYTES as usize];
     file.read_exact_at(&mut head, at).ok()?;
     let kind = ObjectKind::packed_of(head[0])?;
     let len = u32::from_le_bytes(head[1..5].try_into().ok()?);
-    let id: [u8; 32] = head[5..].try_into().ok()?;
+    Some((kind, len, head[5..].try_into().ok()?))
+}
+
+/// The record at an offset; `None` when there is no sound record.
+pub(super) fn record_at(file: &File, at: u64, end: u64) -> Option<(ObjectKind, [u8; 32], Vec<u8>)> {
+    let (kind, len, id) = record_head_at(file, at)?;
     if at + RECORD_HEAD_BYTES + u64::from(len) > end {
         return None;
     }

@@ -29,6 +29,7 @@ use crate::object::{CommitId, ConfigConflict, Conflict, Side, TreePath};
 
 #[cfg(any(test, fuzzing))]
 pub(super) use progress::fuzz as fuzz_progress;
+pub(super) use progress::replay_flaw;
 pub(super) use step::{StepEnd, Work};
 
 /// A change of the steps of a branch. A step is named by its number in the [plan](super::blocking::Engine::replay_plan) or by a revision.

@@ -118,6 +118,14 @@ pub(in crate::engine) fn fuzz(bytes: &[u8]) {
     let _ = (progress.work(), id::<CommitId>(&progress.was), id::<CommitId>(&progress.onto));
 }
 
+/// What is wrong with the bytes of the file.
+pub(in crate::engine) fn replay_flaw(bytes: &[u8]) -> Option<String> {
+    match serde_json::from_slice::<Progress>(bytes) {
+        Ok(progress) => progress.work().err().map(|error| error.to_string()),
+        Err(error) => Some(error.to_string()),
+    }
+}
+
 impl Core {
     fn progress_path(&self) -> PathBuf {
         self.layout().root().join("replay")
