@@ -425,6 +425,18 @@ impl History {
                 steps.push(Step { full, old, new: edit.new });
             }
         }
+        // Two that are made at once may be in each other's way too; Git's library would see that when one is made.
+        for step in steps.iter().filter(|step| step.new.is_some()) {
+            let below = format!("{}/", step.full);
+            if let Some(other) =
+                steps.iter().find(|other| other.new.is_some() && other.full.starts_with(&below))
+                && let Some(edit) = edits.iter().find(|edit| edit.name.full() == other.full)
+            {
+                let existing = RefName::from_full(&step.full);
+                let existing = existing.map_or_else(|| step.full.clone(), |name| name.to_string());
+                return Err(EditError::DirectoryConflict { name: edit.name.clone(), existing });
+            }
+        }
         Ok(steps)
     }
 
