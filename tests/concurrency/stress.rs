@@ -3,7 +3,7 @@
 //! A minute where CI is set and root runs it, a part of that for other users there, a few seconds elsewhere; `TREEBOX_STRESS_SECONDS` says otherwise.
 
 use std::collections::{BTreeMap, HashSet};
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -273,6 +273,11 @@ fn stock_git(env: &TestEnv, field: &Field, args: &[&str], pause: Duration) {
     }
 }
 
+/// Tells figures also of a test that passes, of which the test program shows nothing that is printed.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "stress: {line}");
+}
+
 #[test]
 fn thirty_two_workers_and_a_killer_lose_nothing() {
     let env = TestEnv::empty();
@@ -311,7 +316,7 @@ fn thirty_two_workers_and_a_killer_lose_nothing() {
     drop(engines);
     let took = begun.elapsed();
     let number = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-    println!(
+    say(&format!(
         "32 workers for {:.0} s: {} operations, {} refused because others were first, {} runs used another's result, {} workers killed, {} collections",
         took.as_secs_f64(),
         number(&field.done),
@@ -319,7 +324,7 @@ fn thirty_two_workers_and_a_killer_lose_nothing() {
         number(&field.reused),
         number(&field.killed),
         number(&field.collected),
-    );
+    ));
     let wrong = field.wrong.into_inner().unwrap();
     assert!(wrong.is_empty(), "{} went wrong:\n{}", wrong.len(), wrong.join("\n"));
     let ran = field.ran.into_inner().unwrap();
@@ -333,7 +338,7 @@ fn thirty_two_workers_and_a_killer_lose_nothing() {
         assert_eq!(names(&env.store().join(dir)), Vec::<String>::new(), "left in {dir}/");
     }
     let (files, bytes) = everything_can_be_read(&env);
-    println!("{files} files with {bytes} bytes of every ref read and checked, none lost");
+    say(&format!("{files} files with {bytes} bytes of every ref read and checked, none lost"));
     git_finds_nothing_wrong(&env);
 }
 

@@ -190,12 +190,15 @@ impl Model {
         match head {
             None => moves.iter().for_each(|(name, (_, new))| self.move_one(*name, *new)),
             Some(to) => {
+                // HEAD's line tells from where it came to where that branch is in the end.
+                let old = self.at(self.head);
+                let new = match to {
+                    To::Branch(name) => moves.get(&name).map_or(self.at(to), |(_, new)| *new),
+                    To::Commit(commit) => Some(commit),
+                };
                 let (made, deleted): (Vec<_>, Vec<_>) =
                     moves.into_iter().partition(|(_, (_, new))| new.is_some());
-                // Where HEAD comes from is known before anything moves.
-                let old = self.at(self.head);
                 made.into_iter().for_each(|(name, (_, new))| self.move_one(name, new));
-                let new = self.at(to);
                 if new.is_some() {
                     self.head_log.push((old, new));
                 }
