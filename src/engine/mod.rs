@@ -29,6 +29,9 @@ mod face;
 mod flight;
 mod foreign;
 mod fsck;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gc;
 mod grep;
 mod hold;

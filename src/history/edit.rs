@@ -345,6 +345,16 @@ impl History {
         };
         match git.transact(steps, message, who, log, before_commit) {
             Ok(()) => {
+                // Git's library leaves a torn file alone when `packed-refs` has the value already.
+                for step in steps.iter().filter(|step| matches!(step.old, OldValue::Broken)) {
+                    if git.find(&step.full).is_err() {
+                        let torn = self.directory.join(&step.full);
+                        let removed = std::fs::remove_file(&torn);
+                        removed.map_err(|source| {
+                            ApplyError::Half(HistoryError::io("removing", &torn, source))
+                        })?;
+                    }
+                }
                 touched.retain(|path| path.exists());
                 self.must_sync(touched);
                 Ok(())
@@ -413,6 +423,18 @@ impl History {
             }
             if edit.new != commit || matches!(old, OldValue::Broken) {
                 steps.push(Step { full, old, new: edit.new });
+            }
+        }
+        // Two that are made at once may be in each other's way too; Git's library would see that when one is made.
+        for step in steps.iter().filter(|step| step.new.is_some()) {
+            let below = format!("{}/", step.full);
+            if let Some(other) =
+                steps.iter().find(|other| other.new.is_some() && other.full.starts_with(&below))
+                && let Some(edit) = edits.iter().find(|edit| edit.name.full() == other.full)
+            {
+                let existing = RefName::from_full(&step.full);
+                let existing = existing.map_or_else(|| step.full.clone(), |name| name.to_string());
+                return Err(EditError::DirectoryConflict { name: edit.name.clone(), existing });
             }
         }
         Ok(steps)

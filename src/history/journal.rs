@@ -191,6 +191,13 @@ fn read_label(text: &str) -> Option<HeadTo> {
     }
 }
 
+/// The refs and files that a note names.
+#[cfg(any(test, fuzzing))]
+pub(super) fn names_in(text: &str) -> Option<Vec<String>> {
+    let note = parse(text)?;
+    Some(note.refs.into_iter().map(|(full, ..)| full).chain(note.files).collect())
+}
+
 fn parse(text: &str) -> Option<Note> {
     let text = text.strip_suffix("end\n")?;
     let mut lines = text.lines();

@@ -32,6 +32,9 @@ mod commits;
 mod edit;
 mod error;
 mod fresh;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod git;
 mod head;
 mod journal;

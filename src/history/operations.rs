@@ -289,7 +289,7 @@ impl Line {
 }
 
 /// The complete records of a log, oldest first. What is torn or strange is passed over, as Git does.
-fn parse(bytes: &[u8]) -> Vec<Operation> {
+pub(super) fn parse(bytes: &[u8]) -> Vec<Operation> {
     let mut operations = Vec::new();
     let mut begun: Vec<Line> = Vec::new();
     for line in bytes.split(|byte| *byte == b'\n').filter_map(Line::parse) {

@@ -181,29 +181,7 @@ impl Layout {
         if let (kind, Some(reason)) = file_system(&self.root)? {
             return Err(FormatError::Unfit { path: self.root.clone(), kind, reason });
         }
-        let bytes = read_limited(&self.format(), FORMAT_LIMIT_BYTES)?;
-        let not_a_store = || FormatError::NotAStore(self.root.clone());
-        let text = std::str::from_utf8(&bytes).map_err(|_| not_a_store())?;
-        let mut lines = text.lines();
-        let version = lines.next().and_then(|line| line.strip_prefix(FORMAT_HEAD)).ok_or_else(not_a_store)?;
-        let found = version.parse::<u32>().map_err(|_| not_a_store())?;
-        if found > FORMAT_VERSION {
-            return Err(FormatError::Newer { path: self.root.clone(), found });
-        }
-        for line in lines {
-            match line.split_once(' ') {
-                Some(("ignore", _)) => {}
-                // Nothing here writes with a feature it does not know, and opening is for writing.
-                Some(("refuse" | "read-only", feature)) => {
-                    return Err(FormatError::Feature {
-                        path: self.root.clone(),
-                        feature: feature.to_owned(),
-                    });
-                }
-                _ => return Err(not_a_store()),
-            }
-        }
-        Ok(())
+        understood(&self.root, &read_limited(&self.format(), FORMAT_LIMIT_BYTES)?)
     }
 
     /// The store's directory.
@@ -301,4 +279,27 @@ impl Layout {
     pub fn tmp(&self) -> PathBuf {
         self.root.join("tmp")
     }
+}
+
+/// Whether this program may open the store at `root` whose file `format` has these bytes.
+pub(super) fn understood(root: &Path, bytes: &[u8]) -> Result<(), FormatError> {
+    let not_a_store = || FormatError::NotAStore(root.to_owned());
+    let text = std::str::from_utf8(bytes).map_err(|_| not_a_store())?;
+    let mut lines = text.lines();
+    let version = lines.next().and_then(|line| line.strip_prefix(FORMAT_HEAD)).ok_or_else(not_a_store)?;
+    let found = version.parse::<u32>().map_err(|_| not_a_store())?;
+    if found > FORMAT_VERSION {
+        return Err(FormatError::Newer { path: root.to_owned(), found });
+    }
+    for line in lines {
+        match line.split_once(' ') {
+            Some(("ignore", _)) => {}
+            // Nothing here writes with a feature it does not know, and opening is for writing.
+            Some(("refuse" | "read-only", feature)) => {
+                return Err(FormatError::Feature { path: root.to_owned(), feature: feature.to_owned() });
+            }
+            _ => return Err(not_a_store()),
+        }
+    }
+    Ok(())
 }

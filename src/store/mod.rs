@@ -17,6 +17,9 @@
 mod batch;
 mod blob;
 pub mod check;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gc_lock;
 mod layout;
 mod lease;

@@ -171,3 +171,18 @@ fn an_edit_that_fails_half_way_is_finished_later() {
     assert_eq!(one, two);
     fixture.fsck();
 }
+
+#[test]
+fn a_torn_ref_that_is_packed_too_is_repaired_even_to_the_packed_value() {
+    let fixture = Fixture::new();
+    let [first, second] = fixture.chain(2)[..] else { panic!("two commits") };
+    fixture.history.edit(&[set("main", Expected::Absent, first)], "", &who(1)).unwrap();
+    fixture.git(&["pack-refs", "--all"]);
+    let loose = fixture.history.directory().join("refs/heads/main");
+    for (turn, to) in [first, second, first].into_iter().enumerate() {
+        std::fs::write(&loose, "b3a1c0ff").unwrap();
+        assert!(fixture.history.read_ref(&branch("main").into()).is_err());
+        fixture.history.edit(&[set("main", Expected::Any, to)], "", &who(2)).unwrap();
+        assert_eq!(fixture.history.read_ref(&branch("main").into()).unwrap(), Some(to), "turn {turn}");
+    }
+}
