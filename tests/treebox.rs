@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod cli;
+mod crash;
 mod engine;
 mod escape;
 mod format;

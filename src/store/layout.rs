@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::disk::{DiskError, Durability, create_dir_all_private, exists, read_limited, write_atomic};
+use crate::disk::{
+    DiskError, Durability, SyncSet, create_dir_all_private, exists, read_limited, write_atomic,
+};
 use crate::object::BlobId;
 
 /// The version of the store format that this program reads and writes.
@@ -89,6 +91,14 @@ impl Layout {
         for dir in [self.objects(), self.pack(), self.layers(), self.tmp()] {
             create_dir_all_private(&dir)?;
         }
+        // Names last when their directory is synced; the store's own is the parent's.
+        let mut names = SyncSet::new(Durability::Commit);
+        for dir in
+            [self.objects(), self.root.clone()].iter().chain(self.root.parent().map(Path::to_owned).as_ref())
+        {
+            names.directory(dir);
+        }
+        names.finish()?;
         // The format file comes last: a directory without it is not yet a store and is completed by the next open.
         write_atomic(
             &self.format(),
