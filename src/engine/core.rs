@@ -12,7 +12,7 @@ use super::command::Command;
 use super::error::{Error, Result};
 use super::types::EngineOptions;
 use super::user::User;
-use crate::disk::{create_dir_all_private, sweep};
+use crate::disk::{Durability, FileLock, create_dir_all_private, sweep};
 use crate::history::History;
 use crate::index::Index;
 use crate::object::TreeId;
@@ -36,6 +36,8 @@ pub(crate) struct Core {
     pub(super) users: Mutex<HashMap<(TreeId, String), User>>,
     /// Whether dead owners left something in `tmp/` that only the worker can remove.
     leftovers: AtomicBool,
+    /// Held while this engine writes without syncs.
+    batch: OnceLock<FileLock>,
 }
 
 impl Core {
@@ -53,7 +55,7 @@ impl Core {
         let leftovers = !sweep(&layout.tmp(), |path| crate::sandbox::remove_tree(path).is_ok())?.is_empty();
         let index = Arc::new(open_index(&layout)?);
         let store = Store::open(layout, Arc::new(IndexCatalog(Arc::clone(&index))), options.durability)?;
-        Ok(Arc::new(Self {
+        let core = Arc::new(Self {
             store,
             index,
             options,
@@ -62,7 +64,14 @@ impl Core {
             idle: Mutex::new(Vec::new()),
             users: Mutex::new(HashMap::new()),
             leftovers: AtomicBool::new(leftovers),
-        }))
+            batch: OnceLock::new(),
+        });
+        core.after_power_cut()?;
+        if core.options.durability == Durability::Batch {
+            let held = core.history()?.begin_batch()?;
+            core.batch.get_or_init(|| held);
+        }
+        Ok(core)
     }
 
     pub(super) fn layout(&self) -> &Layout {

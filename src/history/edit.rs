@@ -212,6 +212,7 @@ impl History {
     /// Makes a change. Nothing moves unless every ref is as expected and the operation is on record.
     pub(super) fn change_locked(&self, lock: &Lock, change: &Change<'_>) -> Result<(), EditError> {
         self.refuse_after_failed_sync()?;
+        self.settle_batch()?;
         let git = self.git.local();
         let mut tries = 0;
         loop {

@@ -27,6 +27,7 @@
 //! killed, the next one that opens the history or takes the lock finishes it; when nothing had moved, the operation's record goes. The
 //! record is written before anything moves, so none is ever missing. Renaming a branch makes the new name before it removes the old one.
 
+mod boot;
 mod commits;
 mod edit;
 mod error;
@@ -49,6 +50,7 @@ mod undo;
 mod walk;
 
 pub use crate::disk::Durability;
+pub use boot::{BATCH_AGE, Interrupted};
 pub use commits::{CommitRecord, MAX_RECORD_BYTES, NewCommit, RECORD_NAME};
 pub use edit::{EditError, Expected, HeadEdit, RefEdit};
 pub use error::{GitError, HistoryError};
@@ -115,6 +117,8 @@ pub struct History {
     /// Files and directories written but not synced.
     unsynced: Mutex<BTreeSet<PathBuf>>,
     sync_failed: AtomicBool,
+    /// What is to be looked at after a power cut.
+    interrupted: Mutex<Option<Interrupted>>,
 }
 
 impl std::fmt::Debug for History {
@@ -142,8 +146,10 @@ impl History {
             .map_err(|source| HistoryError::NotARepository { path: directory.clone(), source })?;
         let lock_path = directory.with_extension("lock");
         let unsynced = Mutex::new(BTreeSet::new());
-        let history =
-            Self { directory, lock_path, git, options, unsynced, sync_failed: AtomicBool::new(false) };
+        let (sync_failed, interrupted) = (AtomicBool::new(false), Mutex::default());
+        let history = Self { directory, lock_path, git, options, unsynced, sync_failed, interrupted };
+        // Where nothing can be written nothing can be put right, but read.
+        let _ = history.after_boot();
         // What a dead process left half done can still be read. Whoever may write finishes it, here or at the next edit.
         let _ = history.recover();
         Ok(history)

@@ -79,11 +79,14 @@ impl Layout {
                 "tmp",
                 "history.git",
                 "history.lock",
+                "history.batch",
                 "format",
             ];
             let name = name.to_string_lossy();
             if !(ours.contains(&&*name)
-                || ["index.db", "format.", "replay."].iter().any(|stem| name.starts_with(stem)))
+                || ["index.db", "format.", "replay.", "history.boot"]
+                    .iter()
+                    .any(|stem| name.starts_with(stem)))
             {
                 return Err(FormatError::Occupied(self.root.clone()));
             }

@@ -16,6 +16,7 @@
 mod batch;
 mod blob;
 mod layout;
+mod recover;
 mod segment;
 mod store_error;
 #[cfg(test)]

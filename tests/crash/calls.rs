@@ -158,7 +158,7 @@ pub(super) fn at(pid: pid_t, registers: &Registers, store: &Path) -> Option<Call
         }
     };
     let concerns = path.starts_with(store) || from.as_ref().is_some_and(|from| from.starts_with(store));
-    concerns.then(|| Call { name, act: *act, path, from, arguments })
+    concerns.then_some(Call { name, act: *act, path, from, arguments })
 }
 
 /// Bytes of a process's memory.

@@ -58,7 +58,7 @@ fn look(store: &Path, cut: bool) -> Refs {
     let Some(history) = open_history(store) else { return Refs::new() };
     let refs = refs_of(&history, store);
     let mut tips = BTreeSet::new();
-    for kind in RefKind::ALL {
+    for kind in RefKind::OF_STATES {
         tips.extend(history.refs(kind).unwrap().into_iter().map(|(_, commit)| commit));
     }
     tips.extend(history.head().unwrap().commit());
@@ -69,6 +69,7 @@ fn look(store: &Path, cut: bool) -> Refs {
         tips.extend(moves.flat_map(|moved| [moved.old, moved.new]).flatten());
         tips.extend(operation.head.iter().flat_map(|head| [head.old_commit, head.new_commit]).flatten());
     }
+    history.notes().unwrap().list().unwrap();
     states_are_whole(&engine, &history, tips);
     operations_agree(&history, &refs, cut);
     git_agrees(store);

@@ -16,6 +16,7 @@ mod scenarios;
 mod sys;
 mod trace;
 
+use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
 
@@ -149,6 +150,12 @@ fn describe(call: Option<&Call>) -> String {
     call.map_or_else(String::new, |call| format!("{} {}", call.name, call.path.display()))
 }
 
+/// A line of the test's output that is seen whether it fails or not.
+fn said(line: &str) {
+    let every = if stride() > 1 { format!(" (every {}th)", stride()) } else { String::new() };
+    let _ = writeln!(std::io::stderr(), "{line}{every}");
+}
+
 /// Fails with everything that is wrong, not with the first.
 fn judge(wrong: &[String], scenario: &Scenario) {
     assert!(wrong.is_empty(), "{}: {} points:\n{}", scenario.name, wrong.len(), wrong.join("\n"));
@@ -227,10 +234,10 @@ fn enumerate(scenario: &'static Scenario) {
     let kills = kill_everywhere(&bench, &mut wrong);
     let errors = fail_everywhere(&bench, &acts, &mut wrong);
     let seconds = began.elapsed().as_secs_f64();
-    println!(
+    said(&format!(
         "crash points, {}: {} calls, {kills} kills, {errors} errors in {seconds:.1} s",
         scenario.name, counted.calls
-    );
+    ));
     judge(&wrong, scenario);
 }
 

@@ -3,6 +3,7 @@
 //! With `Durability::Commit` every ref is where the last finished command left it, or where the one under way was bringing it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
@@ -115,6 +116,7 @@ pub(super) fn cut_everywhere(sequence: &Sequence) {
         treebox::disk::remove_tree(&store).unwrap();
         let image = disk.image(*cut, fates);
         image.write(&store);
+        another_boot(&store);
         if let Some(what) = caught(|| look(&env, sequence, &moments, *cut)) {
             wrong.push(format!("cut behind step {cut} of {}, {kind}: {what}", disk.len()));
             if let Some(keep) = std::env::var_os("TREEBOX_CRASH_KEEP") {
@@ -124,8 +126,21 @@ pub(super) fn cut_everywhere(sequence: &Sequence) {
     }
     let seconds = began.elapsed().as_secs_f64();
     let (steps, of) = (disk.len(), all.len());
-    println!("crash images, {}: {steps} steps, {images} of {of} images in {seconds:.1} s", sequence.name);
+    super::said(&format!(
+        "crash images, {}: {steps} steps, {images} of {of} images in {seconds:.1} s",
+        sequence.name
+    ));
     assert!(wrong.is_empty(), "{}: {} images:\n{}", sequence.name, wrong.len(), wrong.join("\n"));
+}
+
+/// The machine has been started anew.
+fn another_boot(store: &Path) {
+    let path = store.join("history.boot");
+    let Ok(text) = std::fs::read_to_string(&path) else { return };
+    let now = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    let modified = std::fs::metadata(&path).unwrap().modified().unwrap();
+    std::fs::write(&path, text.replace(now.trim(), "00000000-0000-0000-0000-000000000000")).unwrap();
+    std::fs::File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
 }
 
 /// The refs, looked at in a copy: looking may change what is recorded next.

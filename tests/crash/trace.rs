@@ -52,6 +52,7 @@ pub(super) struct Traced {
 pub(super) type Seen<'s> = &'s mut dyn FnMut(&Call, pid_t, i64, bool);
 
 /// Runs a command under the supervisor.
+#[expect(clippy::zombie_processes, reason = "everything that this thread traces is waited for")]
 pub(super) fn run(command: &mut Command, store: &Path, fault: Fault, mut seen: Option<Seen<'_>>) -> Traced {
     let (mut stdout, mut stderr) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
     command.stdin(Stdio::null()).stdout(stdout.try_clone().unwrap()).stderr(stderr.try_clone().unwrap());
