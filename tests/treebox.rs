@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod cli;
+#[cfg(target_arch = "x86_64")]
 mod crash;
 mod engine;
 mod escape;
@@ -11,3 +12,8 @@ mod house;
 mod images;
 mod sandbox;
 mod support;
+
+#[cfg(not(target_arch = "x86_64"))]
+#[test]
+#[ignore = "the supervisor of crash points reads the registers of x86-64"]
+fn every_call_that_changes_a_store_may_fail_or_be_the_last() {}

@@ -69,9 +69,9 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use treebox::blocking::Engine;
-use treebox::{EngineOptions, IdentityChoice};
+use treebox::{Durability, EngineOptions, IdentityChoice};
 
-use args::{Cli, Global, IdentityKind, Verb};
+use args::{Cli, DurabilityKind, Global, IdentityKind, Verb};
 use exit::{Exit, Failure};
 use output::Output;
 
@@ -99,7 +99,11 @@ impl Context {
             IdentityKind::Recorded => IdentityChoice::Recorded,
             IdentityKind::Plain => IdentityChoice::Single,
         };
-        let engine = Engine::open(adapt(options.identity(identity)))?;
+        let durability = match self.global.durability {
+            DurabilityKind::Commit => Durability::Commit,
+            DurabilityKind::Batch => Durability::Batch,
+        };
+        let engine = Engine::open(adapt(options.identity(identity).durability(durability)))?;
         // This process ends with its one verb. What it leaves open the kernel closes faster, and the worker ends by itself when its socket closes.
         std::mem::forget(engine.clone());
         Ok(engine)

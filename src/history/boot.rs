@@ -86,14 +86,33 @@ impl History {
             *self.interrupted() = None;
             return Ok(());
         }
-        // Not the lock of a change, which would finish a dead process's edit: its objects may be damaged.
-        let _lock = sync::lock(&self.lock_path)
-            .map_err(|source| HistoryError::io("locking", &self.lock_path, source))?;
-        let boot = self.read_boot();
-        if boot.as_ref().is_some_and(|boot| boot.id == now) {
-            *self.interrupted() = None;
-            return Ok(());
+        let boot = {
+            // Not the lock of a change, which would finish a dead process's edit: its objects may be damaged.
+            let _lock = sync::lock(&self.lock_path)
+                .map_err(|source| HistoryError::io("locking", &self.lock_path, source))?;
+            let boot = self.read_boot();
+            if boot.as_ref().is_some_and(|boot| boot.id == now) {
+                *self.interrupted() = None;
+                return Ok(());
+            }
+            self.remove_damaged_objects()?;
+            boot
+        };
+        // The rest of an edit, or what its record says too early.
+        let _ = self.recover();
+        match boot.and_then(|boot| boot.batch) {
+            // Only who knows what a state is can say where the refs are to go; until then the file stays as it is.
+            Some(batch) => *self.interrupted() = Some(batch),
+            None => {
+                self.forget_unfinished_operation()?;
+                // Lost again in a power cut it is as good as never written.
+                self.write_boot(&now, None, Durability::Batch)?;
+            }
         }
+        Ok(())
+    }
+
+    fn remove_damaged_objects(&self) -> Result<(), HistoryError> {
         let git = self.git.local();
         for (id, path) in self.loose_files()? {
             if !git.is_sound(&id) {
@@ -101,13 +120,27 @@ impl History {
                     .map_err(|source| HistoryError::io("removing the damaged", &path, source))?;
             }
         }
-        match boot.and_then(|boot| boot.batch) {
-            // Only who knows what a state is can say where the refs are to go; until then the file stays as it is.
-            Some(batch) => *self.interrupted() = Some(batch),
-            // Lost again in a power cut it is as good as never written.
-            None => self.write_boot(&now, None, Durability::Batch)?,
-        }
         Ok(())
+    }
+
+    /// Cuts off the newest record of the operation log when everything is as it was before it; says whether it was. A record is on disk before
+    /// what it tells of, and an undo of an operation that was not undone would keep it from ever being.
+    fn forget_unfinished_operation(&self) -> Result<bool, HistoryError> {
+        let _lock = sync::lock(&self.lock_path)
+            .map_err(|source| HistoryError::io("locking", &self.lock_path, source))?;
+        let Some(newest) = self.newest_operation()? else { return Ok(false) };
+        let refs_stand = newest.refs.iter().all(|moved| {
+            RefName::from_full(&moved.full).is_some_and(|name| {
+                self.read_ref(&name).is_ok_and(|found| found == moved.old && found != moved.new)
+            })
+        });
+        let head_stands = newest.head.as_ref().is_none_or(|moved| {
+            self.head().is_ok_and(|head| Some(head.to()) == moved.old && moved.old != moved.new)
+        });
+        if refs_stand && head_stands {
+            self.cut_operations_at(&newest.id)?;
+        }
+        Ok(refs_stand && head_stands)
     }
 
     /// What a power cut during work with [`Durability::Batch`] has left to be looked at.
@@ -121,6 +154,7 @@ impl History {
 
     /// Says that every ref leads to what is whole again.
     pub fn recovered(&self) -> Result<(), HistoryError> {
+        while self.forget_unfinished_operation()? {}
         self.sync()?;
         let now = boot_id().unwrap_or_default();
         self.write_boot(&now, None, Durability::Commit)?;
