@@ -60,6 +60,7 @@ mod pull;
 mod push;
 mod read;
 mod recall;
+mod recover;
 mod refs;
 mod replay;
 mod revision;

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::disk::{
-    DiskError, Durability, Scratch, create_dir_all_private, exists, features, file_system, read_limited,
-    write_atomic,
+    DiskError, Durability, Scratch, SyncSet, create_dir_all_private, exists, features, file_system,
+    read_limited, write_atomic,
 };
 use crate::object::BlobId;
 
@@ -137,11 +137,14 @@ impl Layout {
                 "tmp",
                 "history.git",
                 "history.lock",
+                "history.batch",
                 "format",
             ];
             let name = name.to_string_lossy();
             if !(ours.contains(&&*name)
-                || ["index.db", "format.", "replay."].iter().any(|stem| name.starts_with(stem)))
+                || ["index.db", "format.", "replay.", "history.boot"]
+                    .iter()
+                    .any(|stem| name.starts_with(stem)))
             {
                 return Err(FormatError::Occupied(self.root.clone()));
             }
@@ -150,6 +153,14 @@ impl Layout {
         for dir in [self.objects(), self.pack(), self.layers(), self.tmp()] {
             create_dir_all_private(&dir)?;
         }
+        // Names last when their directory is synced; the store's own is the parent's.
+        let mut names = SyncSet::new(Durability::Commit);
+        for dir in
+            [self.objects(), self.root.clone()].iter().chain(self.root.parent().map(Path::to_owned).as_ref())
+        {
+            names.directory(dir);
+        }
+        names.finish()?;
         // The format file comes last: a directory without it is not yet a store and is completed by the next open.
         write_atomic(
             &self.format(),

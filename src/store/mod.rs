@@ -24,6 +24,7 @@ mod gc_lock;
 mod layout;
 mod lease;
 pub mod mend;
+mod recover;
 mod room;
 mod scan;
 mod segment;
