@@ -74,7 +74,7 @@ mod tests {
     fn records_of_checkouts_and_replays_take_any_bytes() {
         let shown = format!(r#"{{"state":"{}","tree":"{}","path":"/etc"}}"#, hex("0a"), hex("0b"));
         let record = format!(
-            r#"{{"version":1,"directory":"/home/x","device":5,"inode":77,"shows":{shown},"next":[{shown}]}}"#
+            r#"{{"version":1,"directory":"/a/host/dir","device":5,"inode":77,"shows":{shown},"next":[{shown}]}}"#
         );
         shake("checkout", checkout, vec![record.into_bytes()], 12_000);
         let progress = format!(

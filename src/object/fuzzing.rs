@@ -117,7 +117,7 @@ pub(crate) mod shaking {
 
     /// Runs a target on what the code makes as seeds, on all files of its corpus, and on so many changes of both.
     ///
-    /// `TREEBOX_WRITE_CORPUS` writes the seeds; what fuzzing found lies beside them as `found-WHAT`.
+    /// `TREEBOX_FUZZ_TIMES` makes it so many times as many. `TREEBOX_WRITE_CORPUS` writes the seeds; what fuzzing found lies beside them as `found-WHAT`.
     pub(crate) fn shake(target: &str, run: impl Fn(&[u8]), seeds: Vec<Vec<u8>>, rounds: usize) {
         let dir = corpus(target);
         let name = |at: usize| format!("seed-{at:02}");
@@ -148,6 +148,8 @@ pub(crate) mod shaking {
         inputs.iter().for_each(|input| run(input));
         run(b"");
         run(&[0; 3000]);
+        let times = std::env::var("TREEBOX_FUZZ_TIMES").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
+        let rounds = rounds * times;
         let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
         for _ in 0..rounds {
             let mut bytes = inputs[dice.roll(inputs.len())].clone();
