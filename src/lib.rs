@@ -52,7 +52,7 @@
 //! | `history.git/`, `history.lock` | [`history`] |
 //! | `layers/` | [`engine`] names them, [`worktree`] makes and reads them |
 //! | `originals/` | [`oci`] |
-//! | `caches/`, `checkouts/`, `replay` | [`engine`] |
+//! | `caches/`, `checkouts/`, `flights/`, `replay` | [`engine`] |
 //! | `tmp/` | [`disk`] |
 //!
 //! `store-format.md` is the normative text on every byte of it.

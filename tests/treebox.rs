@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod cli;
+mod concurrency;
 #[cfg(target_arch = "x86_64")]
 mod crash;
 mod engine;
@@ -10,6 +11,7 @@ mod escape;
 mod format;
 mod house;
 mod images;
+mod neighbours;
 mod sandbox;
 mod support;
 

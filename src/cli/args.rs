@@ -2,13 +2,17 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{
+    Arg, ArgAction, ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum,
+};
 
 use super::{
-    bisect, blame, branch, cat, checkout, completions, cp, describe, diff, doctor, export, grep, images,
-    import, lineage, log, ls, merge, note, op, pick, pull, push, reflog, replay, reset, run, shell, show,
-    switch, tag, undo, verify, why,
+    bisect, blame, branch, cat, checkout, completions, cp, describe, diff, doctor, du, export, fsck, gc,
+    grep, images, import, lineage, log, ls, merge, note, op, pick, pull, push, reflog, replay, reset, run,
+    shell, show, switch, tag, undo, verify, why,
 };
+
+const GLOBAL: &str = "Global options";
 
 /// Container file systems with a Git-like history: run a command once, branch from that exact file system as often as
 /// you like.
@@ -23,29 +27,63 @@ pub(super) struct Cli {
     pub(super) verb: Verb,
 }
 
+impl Cli {
+    /// The whole command line, for whoever parses or describes it.
+    pub(super) fn everything() -> clap::Command {
+        everywhere(Self::command())
+    }
+
+    /// What was typed.
+    pub(super) fn typed() -> Result<Self, clap::Error> {
+        let mut command = Self::everything();
+        let matches = command.try_get_matches_from_mut(std::env::args_os())?;
+        let mut cli = Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+        cli.global.verbose = verbose_at_any_level(&matches);
+        Ok(cli)
+    }
+}
+
+/// Gives every verb the option `--verbose`, and its letter where that is free.
+fn everywhere(command: clap::Command) -> clap::Command {
+    let names: Vec<String> = command.get_subcommands().map(|verb| verb.get_name().to_owned()).collect();
+    names.into_iter().fold(command, |command, name| {
+        command.mut_subcommand(name, |verb| {
+            let taken = verb.get_arguments().any(|arg| arg.get_short() == Some('v'));
+            let option = Arg::new("verbose").long("verbose").action(ArgAction::SetTrue);
+            let option = option.help("Say more").help_heading(GLOBAL);
+            everywhere(verb.arg(if taken { option } else { option.short('v') }))
+        })
+    })
+}
+
+fn verbose_at_any_level(matches: &ArgMatches) -> bool {
+    matches.get_flag("verbose") || matches.subcommand().is_some_and(|(_, verb)| verbose_at_any_level(verb))
+}
+
 /// Options that every verb has, before or after it.
 #[derive(Debug, clap::Args)]
 pub(super) struct Global {
     /// The store's directory [default: $TREEBOX_STORE, else $XDG_DATA_HOME/treebox]
-    #[arg(long, global = true, value_name = "DIR", help_heading = "Global options")]
+    #[arg(long, global = true, value_name = "DIR", help_heading = GLOBAL)]
     pub(super) store: Option<PathBuf>,
     /// Give one JSON document on stdout; JSON Lines where it lists
-    #[arg(long, global = true, help_heading = "Global options")]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     pub(super) json: bool,
     /// Print nothing but results
-    #[arg(short, long, global = true, help_heading = "Global options")]
+    #[arg(short, long, global = true, help_heading = GLOBAL)]
     pub(super) quiet: bool,
     /// Say more
-    #[arg(short, long, global = true, help_heading = "Global options")]
+    // Not clap's own global: behind `grep` the letter is grep's. See `everywhere`.
+    #[arg(short, long, help_heading = GLOBAL)]
     pub(super) verbose: bool,
     /// When to use colours; auto honours NO_COLOR
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", help_heading = "Global options")]
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", help_heading = GLOBAL)]
     pub(super) color: When,
     /// Never show results through a pager; $TREEBOX_PAGER, $PAGER or less is used on a terminal
-    #[arg(long, global = true, help_heading = "Global options")]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     pub(super) no_pager: bool,
     /// Which ids commands have: auto takes the first of mapped, recorded and plain that works
-    #[arg(long, global = true, value_name = "KIND", default_value = "auto", help_heading = "Global options")]
+    #[arg(long, global = true, value_name = "KIND", default_value = "auto", help_heading = GLOBAL)]
     pub(super) identity: IdentityKind,
     /// What a power cut may take: commit, nothing that was reported; batch, the newest commits of some 30 s
     #[arg(
@@ -128,6 +166,9 @@ pub(super) enum Verb {
     Op(op::Args),
     Bisect(Box<bisect::Args>),
     Verify(verify::Args),
+    Gc(gc::Args),
+    Du(du::Args),
+    Fsck(fsck::Args),
     Doctor(doctor::Args),
     Completions(completions::Args),
 }

@@ -1,7 +1,5 @@
 //! `treebox completions`: a script for the shell, made from the argument definitions.
 
-use clap::CommandFactory as _;
-
 use super::Context;
 use super::args::Cli;
 use super::exit::{Exit, Failure};
@@ -15,7 +13,7 @@ pub(super) struct Args {
 
 pub(super) fn perform(args: &Args, context: &mut Context) -> Result<Exit, Failure> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "treebox", &mut script);
+    clap_complete::generate(args.shell, &mut Cli::everything(), "treebox", &mut script);
     context.out.bytes(&script)?;
     Ok(Exit::DONE)
 }

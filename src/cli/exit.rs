@@ -91,6 +91,9 @@ fn code(error: &Error) -> Exit {
 }
 
 fn hint(error: &Error) -> Option<&'static str> {
+    if system_error(error) == Some(nix::errno::Errno::EMFILE as i32) {
+        return Some("allow more open files: `ulimit -n 4096`");
+    }
     match error.kind() {
         ErrorKind::NoSandbox => Some("`treebox doctor` says what this machine lacks and how to allow it"),
         ErrorKind::Damaged => {
@@ -98,6 +101,18 @@ fn hint(error: &Error) -> Option<&'static str> {
         }
         _ => None,
     }
+}
+
+/// What the kernel said, where that is at the root of it.
+fn system_error(error: &Error) -> Option<i32> {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if let Some(code) = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) {
+            return Some(code);
+        }
+        cause = error.source();
+    }
+    None
 }
 
 /// The message; with `-v` also the causes that it does not name by itself.

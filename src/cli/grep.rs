@@ -25,8 +25,8 @@ pub(super) struct Args {
     /// Match whole words only
     #[arg(short, long)]
     word_regexp: bool,
-    /// Print the lines that do not match; -v, too
-    #[arg(long)]
+    /// Print the lines that do not match
+    #[arg(short = 'v', long)]
     invert_match: bool,
     /// Print line numbers
     #[arg(short = 'n', long)]
@@ -91,8 +91,7 @@ pub(super) fn perform(args: &Args, context: &mut Context) -> Result<Exit, Failur
         fixed: args.fixed_strings,
         ignore_case: args.ignore_case,
         word: args.word_regexp,
-        // The letter is grep's, and there is nothing more to say here that it could ask for.
-        invert: args.invert_match || context.out.verbose(),
+        invert: args.invert_match,
         max_count: args.max_count,
         count_only: args.count,
         files_only: args.files_with_matches,

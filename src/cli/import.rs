@@ -57,7 +57,8 @@ struct Record<'a> {
 
 pub(super) fn perform(args: &Args, context: &mut Context) -> Result<Exit, Failure> {
     let source = ImportSource::parse(&args.source)?;
-    let engine = context.engine()?;
+    let hear = context.out.noter();
+    let engine = context.engine_with(|options| options.notices(hear))?;
     let imported = engine.import_with(&source, &args.choice.options(args.name.as_deref()))?;
     let out = &mut context.out;
     if out.json() {

@@ -22,8 +22,11 @@ mod describe;
 mod diff;
 mod differences;
 mod doctor;
+mod du;
 mod exit;
 mod export;
+mod fsck;
+mod gc;
 mod graph;
 mod grep;
 mod host;
@@ -67,7 +70,6 @@ mod why;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use treebox::blocking::Engine;
 use treebox::{Durability, EngineOptions, IdentityChoice};
 
@@ -87,8 +89,8 @@ impl Context {
         self.engine_with(|options| options)
     }
 
-    /// Opens the store with other options than usual.
-    fn engine_with(&self, adapt: impl FnOnce(EngineOptions) -> EngineOptions) -> Result<Engine, Failure> {
+    /// What was said of the store, and of how commands run.
+    fn options(&self) -> Result<EngineOptions, Failure> {
         let options = match &self.global.store {
             Some(dir) => EngineOptions::at(dir),
             None => EngineOptions::from_env()?,
@@ -99,11 +101,24 @@ impl Context {
             IdentityKind::Recorded => IdentityChoice::Recorded,
             IdentityKind::Plain => IdentityChoice::Single,
         };
+        let options = match std::env::var("TREEBOX_MAX_SIZE") {
+            Ok(text) if !text.is_empty() => {
+                let bytes = values::size(&text)
+                    .map_err(|error| Failure::Usage(format!("TREEBOX_MAX_SIZE: {error}")))?;
+                options.max_size(Some(bytes))
+            }
+            _ => options,
+        };
         let durability = match self.global.durability {
             DurabilityKind::Commit => Durability::Commit,
             DurabilityKind::Batch => Durability::Batch,
         };
-        let engine = Engine::open(adapt(options.identity(identity).durability(durability)))?;
+        Ok(options.identity(identity).durability(durability))
+    }
+
+    /// Opens the store with other options than usual.
+    fn engine_with(&self, adapt: impl FnOnce(EngineOptions) -> EngineOptions) -> Result<Engine, Failure> {
+        let engine = Engine::open(adapt(self.options()?))?;
         // This process ends with its one verb. What it leaves open the kernel closes faster, and the worker ends by itself when its socket closes.
         std::mem::forget(engine.clone());
         Ok(engine)
@@ -113,7 +128,8 @@ impl Context {
 /// Parses the arguments, performs the verb, and says how it went.
 pub(crate) fn main() -> ExitCode {
     exit::report_panics_as_bugs();
-    let cli = match Cli::try_parse() {
+    open_many_files();
+    let cli = match Cli::typed() {
         Ok(cli) => cli,
         Err(error) => return exit::not_parsed(&error),
     };
@@ -126,6 +142,14 @@ pub(crate) fn main() -> ExitCode {
         }
         // The hook has told it.
         Err(_) => Exit::FAILED.into(),
+    }
+}
+
+/// Allows this process as many open files as the system lets it have: deep trees take one for each level, and shells give 1024.
+fn open_many_files() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
 }
 
@@ -164,6 +188,9 @@ fn perform(verb: Verb, context: &mut Context) -> Result<Exit, Failure> {
         Verb::Op(args) => op::perform(&args, context),
         Verb::Bisect(args) => bisect::perform(*args, context),
         Verb::Verify(args) => verify::perform(&args, context),
+        Verb::Gc(args) => gc::perform(&args, context),
+        Verb::Du(args) => du::perform(&args, context),
+        Verb::Fsck(args) => fsck::perform(&args, context),
         Verb::Doctor(args) => doctor::perform(&args, context),
         Verb::Completions(args) => completions::perform(&args, context),
     }

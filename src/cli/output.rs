@@ -247,12 +247,28 @@ pub(super) fn one_line(message: &str) -> String {
     text::escaped(message.trim_end().replace('\n', " ").as_bytes(), false)
 }
 
+/// The longest word of an error that is shown whole, in characters: a path may have thousands, and then nobody finds the reason.
+const MAX_WORD: usize = 400;
+
+/// A message in which very long words, which are paths, have their beginning and end only.
+fn clipped(message: &str) -> String {
+    let words = message.split(' ').map(|word| {
+        if word.chars().count() <= MAX_WORD {
+            return word.to_owned();
+        }
+        let chars: Vec<char> = word.chars().collect();
+        let part = MAX_WORD / 4;
+        chars[..part].iter().chain(&['…']).chain(&chars[chars.len() - part..]).collect()
+    });
+    words.collect::<Vec<String>>().join(" ")
+}
+
 /// The one line of an error, and the one line that helps.
 pub(super) fn complain(message: &str, hint: Option<&str>, out: &Output) {
     let style = out.coloured_errors.then_some(WRONG);
     let mut stderr = io::stderr();
     // There is no place left to complain that complaining failed.
-    let _ = writeln!(stderr, "{} {}", Painted(style, "treebox:"), one_line(message));
+    let _ = writeln!(stderr, "{} {}", Painted(style, "treebox:"), clipped(&one_line(message)));
     if let Some(hint) = hint {
         let _ = writeln!(stderr, "hint: {}", one_line(hint));
     }

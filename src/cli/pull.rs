@@ -42,7 +42,8 @@ struct Record<'a> {
 }
 
 pub(super) fn perform(args: &Args, context: &mut Context) -> Result<Exit, Failure> {
-    let engine = context.engine()?;
+    let hear = context.out.noter();
+    let engine = context.engine_with(|options| options.notices(hear))?;
     let out = &mut context.out;
     let chosen = args.choice.options(args.name.as_deref());
     let mut options = PullOptions::new().limits(chosen.limits).offline(args.offline);

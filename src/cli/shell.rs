@@ -48,7 +48,7 @@ pub(super) fn perform(args: Args, context: &mut Context) -> Result<Exit, Failure
     }
     // First of all, so that every thread of the engine leaves the signals alone.
     let signals = Signals::watch(tty);
-    let engine = context.engine_with(|options| options.prestart(tty))?;
+    let engine = run::engine(context, &signals, tty)?;
     let command = match args.argv.split_first() {
         Some((program, rest)) => {
             Command::new(program.clone().into_vec()).args(rest.iter().map(|arg| arg.clone().into_vec()))

@@ -32,11 +32,15 @@ pub struct Features {
 }
 
 impl Features {
-    /// Its files lie on another machine: locks and shared memory cannot be relied on.
-    pub fn is_remote(&self) -> bool {
-        ["nfs", "cifs", "smb2", "9p", "ceph", "afs", "coda"].contains(&self.kind.as_str())
+    /// Why it cannot hold a store, not even one in which nothing runs; `None` when it can.
+    pub fn unfit(&self) -> Option<&'static str> {
+        unfit_kind(&self.kind)
+            .or((!self.hard_links).then_some("files have one name only there, and a store needs hard links"))
     }
 }
+
+/// File systems of other machines.
+const REMOTE: &[&str] = &["nfs", "cifs", "smb2", "9p", "ceph", "afs", "coda"];
 
 /// Names of file systems by the number that statfs(2) gives (linux/magic.h).
 const KINDS: &[(u32, &str)] = &[
@@ -63,12 +67,23 @@ const KINDS: &[(u32, &str)] = &[
     (0xF15F, "ecryptfs"),
 ];
 
+fn unfit_kind(kind: &str) -> Option<&'static str> {
+    const REASON: &str = "its files lie on another machine, where neither locks nor shared memory hold";
+    REMOTE.contains(&kind).then_some(REASON)
+}
+
+/// The name of the file system that a directory is on, and why it cannot hold a store when that shows in the name alone.
+pub fn file_system(path: &Path) -> Result<(String, Option<&'static str>), DiskError> {
+    let stat = rustix::fs::statfs(path).context("look at the file system of", path)?;
+    let kind = name_of_kind(stat.f_type as u32);
+    let unfit = unfit_kind(&kind);
+    Ok((kind, unfit))
+}
+
 /// Tries everything in an empty directory, which is left empty.
 pub fn features(scratch: &Path) -> Result<Features, DiskError> {
     let stat = rustix::fs::statfs(scratch).context("look at the file system of", scratch)?;
-    let number = stat.f_type as u32;
-    let known = KINDS.iter().find(|(magic, _)| *magic == number);
-    let kind = known.map_or_else(|| format!("{number:#x}"), |(_, name)| (*name).to_owned());
+    let kind = name_of_kind(stat.f_type as u32);
 
     let file = scratch.join("feature-probe");
     let mut made = File::create_new(&file).context("create", &file)?;
@@ -102,6 +117,11 @@ pub fn features(scratch: &Path) -> Result<Features, DiskError> {
     })
 }
 
+fn name_of_kind(number: u32) -> String {
+    let known = KINDS.iter().find(|(magic, _)| *magic == number);
+    known.map_or_else(|| format!("{number:#x}"), |(_, name)| (*name).to_owned())
+}
+
 fn lists_kinds(dir: &Path) -> Result<bool, DiskError> {
     let fd = File::open(dir).context("open directory", dir)?;
     let entries = rustix::fs::Dir::read_from(&fd).context("list", dir)?;
@@ -133,11 +153,23 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_hold_a_store_is_known_by_its_number_or_by_what_it_cannot_do() {
+        let local = features(tempfile::tempdir().unwrap().path()).unwrap();
+        assert_eq!(local.unfit(), None);
+        for number in [0x6969, 0xFF53_4D42, 0xFE53_4D42, 0x0102_1997] {
+            let remote = Features { kind: name_of_kind(number), ..local.clone() };
+            assert!(remote.unfit().unwrap().contains("another machine"), "{remote:?}");
+        }
+        assert!(Features { hard_links: false, ..local }.unfit().unwrap().contains("hard links"));
+        assert_eq!(name_of_kind(0xABCD), "0xabcd");
+    }
+
+    #[test]
     fn memory_is_told_from_disk() {
         let Ok(scratch) = tempfile::tempdir_in("/dev/shm") else {
             panic!("/dev/shm cannot be written to: this test needs a tmpfs");
         };
         let found = features(scratch.path()).unwrap();
-        assert_eq!((found.kind.as_str(), found.is_remote(), found.reflinks), ("tmpfs", false, false));
+        assert_eq!((found.kind.as_str(), found.unfit(), found.reflinks), ("tmpfs", None, false));
     }
 }

@@ -20,9 +20,14 @@ pub enum LockMode {
 
 /// A held `flock(2)` lock on a file; dropping it, or the death of the process, releases it.
 #[derive(Debug)]
-pub struct FileLock(#[expect(dead_code, reason = "held for its drop")] Flock<File>);
+pub struct FileLock(Flock<File>);
 
 impl FileLock {
+    /// The locked file, for what is kept in it.
+    pub fn file(&self) -> &File {
+        &self.0
+    }
+
     /// Waits for the lock on a file, which is made when it is missing.
     pub fn acquire(path: &Path, mode: LockMode) -> Result<Self, DiskError> {
         let arg = match mode {

@@ -83,6 +83,19 @@ pub fn sweep(parent: &Path, remove: impl Fn(&Path) -> bool) -> Result<Vec<PathBu
     Ok(left)
 }
 
+/// The scratch directories of dead owners, which [`sweep`] would remove.
+pub fn dead_scratches(parent: &Path) -> Result<Vec<PathBuf>, DiskError> {
+    let mut dead = Vec::new();
+    for entry in fs::read_dir(parent).context("list", parent)? {
+        let lock_path = entry.context("list", parent)?.path();
+        let is_lock = lock_path.extension().is_some_and(|extension| extension == "lock");
+        if is_lock && FileLock::try_acquire_existing(&lock_path)?.is_some() {
+            dead.push(lock_path.with_extension(""));
+        }
+    }
+    Ok(dead)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,10 +4,12 @@
 //! the new one: only what the command itself was given stays as it was.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::command::{Command, Reuse, Stdin};
 use super::core::Core;
 use super::error::{Error, Result};
+use super::flight::Flown;
 use super::mounts::ResolvedMount;
 use super::outcome::Outcome;
 use super::spec::{Resolved, place};
@@ -86,19 +88,22 @@ impl Core {
         reuse: Reuse,
         sink: Option<Sink>,
     ) -> Result<Outcome> {
+        let asked = Instant::now();
         let mut ready = self.make_ready(recorded, on, reuse)?;
-        if let Some(outcome) = self.remembered(on, &ready.command, &ready.resolved)? {
-            return Ok(outcome);
-        }
-        if ready.resolved.spec.root_mode != self.learn_root_mode()? {
+        let mut flown = self.board(on, &ready.command, &ready.resolved, &[])?;
+        if !matches!(flown, Flown::Found(_)) && ready.resolved.spec.root_mode != self.learn_root_mode()? {
             // As in a first run: the key is another one than was thought.
+            drop(flown);
             ready = self.make_ready(recorded, on, reuse)?;
-            if let Some(outcome) = self.remembered(on, &ready.command, &ready.resolved)? {
-                return Ok(outcome);
-            }
+            flown = self.board(on, &ready.command, &ready.resolved, &[])?;
         }
+        let flight = match flown {
+            Flown::Found(outcome) => return Ok(*outcome),
+            Flown::Mine(flight) => Some(flight),
+            Flown::Alone => None,
+        };
         self.equip(&mut ready, recorded, on)?;
-        let (execution, _) = self.begin(on, &ready.command, ready.resolved, sink)?;
+        let (execution, _) = self.begin_after(on, &ready.command, ready.resolved, sink, flight, asked)?;
         execution.finish()
     }
 
@@ -238,7 +243,9 @@ impl Core {
         if lacks.is_empty() {
             let mut batch = self.store.batch()?;
             (ready.resolved.base, _) = draft.finish(&mut batch)?;
-            batch.commit()?;
+            let undeleted = batch.commit()?;
+            ready.resolved.held = self.hold_tree(ready.resolved.base)?;
+            drop(undeleted);
         }
         Ok(())
     }

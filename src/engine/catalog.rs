@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::index::{ChainRecord, Index, NewObject};
 use crate::object::SourceError;
 use crate::oci::{ChainFact, Digest, KnownLayers, LAYER_RULES, LayerFacts};
-use crate::store::{Catalog, Located, Placed};
+use crate::store::{Catalog, Located, ObjectKind, Placed};
 
 pub(super) struct IndexCatalog(pub(super) Arc<Index>);
 
@@ -34,6 +34,17 @@ impl Catalog for IndexCatalog {
 
     fn forget(&self, segment: u32) -> Result<(), SourceError> {
         self.0.forget_segment(segment).map_err(source)
+    }
+
+    fn found_in(&self, segment: u32) -> Result<Vec<Placed>, SourceError> {
+        let found = self.0.objects_in(segment).map_err(source)?;
+        Ok(found
+            .into_iter()
+            .filter_map(|object| {
+                let located = Located { segment: object.segment, offset: object.offset, len: object.len };
+                Some(Placed { id: object.id, kind: ObjectKind::packed_of(object.kind)?, located })
+            })
+            .collect())
     }
 
     fn known_until(&self, segment: u32) -> Result<u64, SourceError> {

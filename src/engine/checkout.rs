@@ -267,6 +267,30 @@ impl Core {
         self.layout().checkouts().join(&hasher.finish().to_string()[..32])
     }
 
+    /// The directories that checkouts wrote, and the root trees that are needed to bring each up to date.
+    pub(super) fn checkouts_need(&self) -> Result<Vec<(String, Vec<TreeId>)>> {
+        let dir = self.layout().checkouts();
+        let mut found = Vec::new();
+        let Ok(listing) = std::fs::read_dir(&dir) else { return Ok(found) };
+        for entry in listing {
+            let path = entry.map_err(|error| Error::disk("list", &dir, error))?.path();
+            if path.extension().is_some() {
+                continue;
+            }
+            let Some(record) =
+                read_bytes(&path).and_then(|bytes| serde_json::from_slice::<Record>(&bytes).ok())
+            else {
+                continue;
+            };
+            let shown = record.shows.iter().chain(&record.next);
+            found.push((
+                record.directory.clone(),
+                shown.filter_map(|shown| shown.tree.parse().ok()).collect(),
+            ));
+        }
+        Ok(found)
+    }
+
     fn keep_record(&self, kept: &Path, record: &Record) -> Result<()> {
         let mut bytes = serde_json::to_vec_pretty(record).unwrap_or_default();
         bytes.push(b'\n');
@@ -298,6 +322,11 @@ fn read_record(kept: &Path, dest: &Path) -> Result<Option<Record>> {
     let meta = std::fs::metadata(dest).map_err(|error| Error::disk("look at", dest, error))?;
     let same = record.version == RECORD_VERSION && (record.device, record.inode) == (meta.dev(), meta.ino());
     Ok(same.then_some(record))
+}
+
+/// What is wrong with the bytes of a record.
+pub(super) fn record_flaw(bytes: &[u8]) -> Option<String> {
+    serde_json::from_slice::<Record>(bytes).err().map(|error| error.to_string())
 }
 
 fn read_bytes(kept: &Path) -> Option<Vec<u8>> {

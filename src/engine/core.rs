@@ -10,15 +10,16 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::catalog::IndexCatalog;
 use super::command::Command;
 use super::error::{Error, Result};
+use super::room::Quota;
 use super::types::EngineOptions;
 use super::user::User;
-use crate::disk::{Durability, FileLock, create_dir_all_private, sweep};
+use crate::disk::{Durability, FileLock, create_dir_all_private, exists, sweep, sweep_turns};
 use crate::history::History;
 use crate::index::Index;
 use crate::object::TreeId;
 use crate::oci::Originals;
 use crate::sandbox::Identity;
-use crate::store::{Layout, Store};
+use crate::store::{FormatError, Layout, MAX_STORE_PATH_BYTES, Store};
 use crate::worker::{Session, Worker, WorkerOptions};
 
 /// Idle sessions that are kept for the next run.
@@ -38,6 +39,8 @@ pub(crate) struct Core {
     leftovers: AtomicBool,
     /// Held while this engine writes without syncs.
     batch: OnceLock<FileLock>,
+    /// What bounds the store on disk.
+    pub(super) quota: Option<Arc<Quota>>,
 }
 
 impl Core {
@@ -48,13 +51,29 @@ impl Core {
                 options.store.display()
             )));
         }
+        // Before it is made.
+        let named = std::path::absolute(&options.store).unwrap_or_else(|_| options.store.clone());
+        if named.as_os_str().len() > MAX_STORE_PATH_BYTES {
+            return Err(FormatError::PathTooLong(named).into());
+        }
         let worker = if options.prestart { WorkerSlot::start(&options) } else { WorkerSlot::None };
+        let was_there = exists(&options.store)?;
         let root = absolute(&options.store)?;
-        let layout = Layout::open_or_create(&root)?;
+        let layout = Layout::open_or_create(&root).inspect_err(|_| {
+            if !was_there {
+                let _ = std::fs::remove_dir(&root);
+            }
+        })?;
         // What belongs to mapped ids waits for the first session of the worker.
         let leftovers = !sweep(&layout.tmp(), |path| crate::sandbox::remove_tree(path).is_ok())?.is_empty();
+        sweep_turns(&layout.flights())?;
         let index = Arc::new(open_index(&layout)?);
         let store = Store::open(layout, Arc::new(IndexCatalog(Arc::clone(&index))), options.durability)?;
+        let quota = Quota::of(store.layout(), options.max_size)?;
+        let store = match &quota {
+            Some(quota) => store.with_room(Arc::clone(quota) as _),
+            None => store,
+        };
         let core = Arc::new(Self {
             store,
             index,
@@ -65,11 +84,15 @@ impl Core {
             users: Mutex::new(HashMap::new()),
             leftovers: AtomicBool::new(leftovers),
             batch: OnceLock::new(),
+            quota,
         });
         core.after_power_cut()?;
         if core.options.durability == Durability::Batch {
             let held = core.history()?.begin_batch()?;
             core.batch.get_or_init(|| held);
+        }
+        if let Some(quota) = &core.quota {
+            quota.serve(&core);
         }
         Ok(core)
     }
@@ -80,7 +103,11 @@ impl Core {
 
     /// What images brought, byte for byte.
     pub(super) fn originals(&self) -> Originals {
-        Originals::new(self.layout().originals(), self.options.durability)
+        let originals = Originals::new(self.layout().originals(), self.options.durability);
+        match &self.quota {
+            Some(quota) => originals.with_room(Arc::clone(quota) as _),
+            None => originals,
+        }
     }
 
     /// Tells whoever listens.
@@ -172,7 +199,7 @@ impl WorkerSlot {
     }
 }
 
-fn start_worker(options: &EngineOptions) -> Result<Arc<Worker>> {
+pub(super) fn start_worker(options: &EngineOptions) -> Result<Arc<Worker>> {
     let program = worker_program(options)?;
     Ok(Arc::new(Worker::start(&WorkerOptions { program, identity: options.identity })?))
 }

@@ -40,6 +40,14 @@ impl Core {
 }
 
 impl Core {
+    /// Why no sandbox can stand on the store's file system, when that is so.
+    pub(super) fn unfit_for_runs(&self) -> Option<String> {
+        let scratch = Scratch::new(&self.layout().tmp()).ok()?;
+        let worst = shortcoming(&features(scratch.path()).ok()?)?;
+        let Shortcoming { verdict, cause, fix } = worst;
+        (verdict == Verdict::Failed).then(|| format!("{cause}: {fix}"))
+    }
+
     /// Starts the worker, as a run would, and tells as whom commands run.
     fn identity_finding(&self) -> Finding {
         let finding = |outcome, detail: String, cause, fix| Finding {
@@ -79,72 +87,73 @@ fn text(text: String) -> Option<String> {
     if text.is_empty() { None } else { Some(text) }
 }
 
-/// What the store's file system can do, and the worst of what it cannot.
-fn store_finding(found: &Features) -> Finding {
-    const ELSEWHERE: &str = "put the store on ext4, XFS, btrfs or tmpfs: set TREEBOX_STORE, or use --store";
+/// What is wanting of a store's file system.
+struct Shortcoming {
+    verdict: Verdict,
+    cause: &'static str,
+    fix: &'static str,
+}
+
+const ELSEWHERE: &str = "put the store on ext4, XFS, btrfs or tmpfs: set TREEBOX_STORE, or use --store";
+
+/// The worst that is wanting of a store's file system.
+fn shortcoming(found: &Features) -> Option<Shortcoming> {
+    use Verdict::{Degraded, Failed};
     let wanting = [
+        (found.unfit().is_some(), Failed, found.unfit().unwrap_or_default(), ELSEWHERE),
         (
             found.kind == "overlay",
-            Verdict::Failed,
+            Failed,
             "the store is on an overlay, as inside a container, and an overlay cannot take another's changes",
             "mount a volume or a tmpfs there and put the store on it: set TREEBOX_STORE, or use --store",
         ),
         (
-            found.is_remote(),
-            Verdict::Failed,
-            "the store is on a file system of another machine: locks and shared memory do not hold there, and it cannot take an overlay's changes",
-            ELSEWHERE,
-        ),
-        (
             !found.user_xattrs,
-            Verdict::Failed,
+            Failed,
             "the file system holds no user attributes, which overlays mark directories with",
             ELSEWHERE,
         ),
         (
             !found.listed_kinds,
-            Verdict::Failed,
+            Failed,
             "directory listings do not tell kinds (d_type), which overlays need",
             ELSEWHERE,
         ),
         (
             !found.case_sensitive,
-            Verdict::Degraded,
+            Degraded,
             "names that differ in case alone are one name there: images that hold such names cannot be shown",
             ELSEWHERE,
         ),
         (
-            !found.hard_links,
-            Verdict::Degraded,
-            "files have one name only: layers are copies and take their own space",
-            ELSEWHERE,
-        ),
-        (
             found.free_bytes < LITTLE_SPACE_BYTES,
-            Verdict::Degraded,
+            Degraded,
             "the disk is nearly full",
             "free some space, or put the store elsewhere: set TREEBOX_STORE, or use --store",
         ),
         (
             found.free_inodes.is_some_and(|free| free < FEW_INODES),
-            Verdict::Degraded,
+            Degraded,
             "few inodes are left: an image can need tens of thousands",
             "free some files, or put the store elsewhere: set TREEBOX_STORE, or use --store",
         ),
         (
             !found.exact_times,
-            Verdict::Degraded,
+            Degraded,
             "times are not kept to the nanosecond: trees made from layers there differ from their images",
             ELSEWHERE,
         ),
     ];
-    let worst = wanting
-        .into_iter()
-        .filter(|(holds, ..)| *holds)
-        .max_by_key(|(_, outcome, ..)| *outcome == Verdict::Failed);
-    let (outcome, cause, fix) = match worst {
+    let worst =
+        wanting.into_iter().filter(|(holds, ..)| *holds).max_by_key(|(_, verdict, ..)| *verdict == Failed);
+    worst.map(|(_, verdict, cause, fix)| Shortcoming { verdict, cause, fix })
+}
+
+/// What the store's file system can do, and the worst of what it cannot.
+fn store_finding(found: &Features) -> Finding {
+    let (outcome, cause, fix) = match shortcoming(found) {
         None => (Verdict::Ok, None, None),
-        Some((_, outcome, cause, fix)) => (outcome, Some(cause.to_owned()), Some(fix.to_owned())),
+        Some(worst) => (worst.verdict, Some(worst.cause.to_owned()), Some(worst.fix.to_owned())),
     };
     let mut detail = format!("{}, {} MiB free", found.kind, found.free_bytes >> 20);
     for (has, word) in [
@@ -189,10 +198,10 @@ mod tests {
         assert!(nested.fix.unwrap().contains("volume"));
         assert_eq!(store_finding(&Features { kind: "nfs".into(), ..ext4() }).outcome, Verdict::Failed);
         assert_eq!(store_finding(&Features { user_xattrs: false, ..ext4() }).outcome, Verdict::Failed);
+        assert_eq!(store_finding(&Features { hard_links: false, ..ext4() }).outcome, Verdict::Failed);
         for lesser in [
             Features { free_inodes: Some(5), ..ext4() },
             Features { free_bytes: 5, ..ext4() },
-            Features { hard_links: false, ..ext4() },
             Features { case_sensitive: false, ..ext4() },
         ] {
             let found = store_finding(&lesser);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::disk::DiskError;
 use crate::history::HistoryError;
 use crate::index::IndexError;
-use crate::object::{DraftError, LookupError, PlacingError, SourceError};
+use crate::object::{DraftError, LookupError, PlacingError, SourceError, StateId};
 use crate::oci::registry::RegistryError;
 use crate::oci::{BuildError, ExportError, ImportError, LayerError as TarError, OutputError};
 use crate::sandbox::LaunchError;
@@ -80,6 +80,9 @@ pub enum Error {
     /// What was asked for is not supported.
     #[error("{0}")]
     Unsupported(String),
+    /// Nothing can run on the store's file system.
+    #[error("nothing can run here: {0}")]
+    UnfitDisk(String),
     /// The command is a program for another machine.
     #[error("{0}")]
     Foreign(String),
@@ -90,6 +93,19 @@ pub enum Error {
     OverDisk {
         /// The limit.
         limit_bytes: u64,
+        /// What was found on disk, or the length of its longest file.
+        written_bytes: u64,
+    },
+    /// A run wrote more than the store had room for.
+    #[error(
+        "the command wrote {written_bytes} bytes and there was room for {room_bytes}, since the store may take {max_bytes}: it was stopped, and nothing \
+         of it is kept; raise the limit with `treebox gc --max-size`"
+    )]
+    NoRoomForRun {
+        /// What the store may take.
+        max_bytes: u64,
+        /// What the run could have.
+        room_bytes: u64,
         /// What was found on disk, or the length of its longest file.
         written_bytes: u64,
     },
@@ -190,6 +206,16 @@ impl Error {
         Self::Disk(DiskError::new(verb, path, error))
     }
 
+    /// Adds to a conflict what became of the work: somebody else moved the ref first, and the result is there all the same.
+    pub(crate) fn keeping(self, result: &StateId) -> Self {
+        match self {
+            Self::Conflict(text) => {
+                Self::Conflict(format!("{text}. The result is kept: state {}", result.short()))
+            }
+            other => other,
+        }
+    }
+
     /// What kind of thing went wrong.
     pub fn kind(&self) -> ErrorKind {
         match self {
@@ -201,7 +227,9 @@ impl Error {
             Self::Invalid(_) => ErrorKind::InvalidInput,
             Self::Unsupported(_) => ErrorKind::Unsupported,
             Self::Foreign(_) => ErrorKind::CommandNotExecutable,
-            Self::OverDisk { .. } => ErrorKind::OverLimit,
+            Self::OverDisk { .. } | Self::NoRoomForRun { .. } | Self::Store(StoreError::NoRoom { .. }) => {
+                ErrorKind::OverLimit
+            }
             Self::Lookup(LookupError::Source(_)) | Self::Source(_) => ErrorKind::Damaged,
             Self::Lookup(_) => ErrorKind::NotFound,
             Self::Format(_) => ErrorKind::Store,
@@ -215,7 +243,7 @@ impl Error {
                 }
                 _ => ErrorKind::NoSandbox,
             },
-            Self::Worker(_) | Self::NoWorkerProgram(_) => ErrorKind::NoSandbox,
+            Self::Worker(_) | Self::NoWorkerProgram(_) | Self::UnfitDisk(_) => ErrorKind::NoSandbox,
             Self::Placing(PlacingError::Directory { .. } | PlacingError::NotADirectory(_))
             | Self::Import(ImportError::Stream(TarError::Placing(_))) => ErrorKind::Conflict,
             Self::Export(ExportError::Reserved(_))

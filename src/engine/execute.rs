@@ -9,18 +9,21 @@ use super::child::{Child, Complete};
 use super::command::Command;
 use super::core::{Core, mapped_ids, now_ms};
 use super::error::{Error, Result};
+use super::flight::Flight;
+use super::hold::Held;
 use super::layers::{Stack, make_layer};
 use super::limits::Keeping;
 use super::mounts::{RunMounts, Secrets};
 use super::network::RunNetwork;
 use super::outcome::{Finished, Outcome};
+use super::room::RunRoom;
 use super::spec::Resolved;
 use super::state::{Origin, State};
 use super::types::Sink;
 use crate::disk::Scratch;
 use crate::index::{MAX_INLINE_OUTPUT_BYTES, OutputRecord, Run, Usage};
 use crate::object::{self, Draft, Feature, RootMode, StateId, TreeId};
-use crate::sandbox::{Emulation, Plan, Rootfs, Upper};
+use crate::sandbox::{Emulation, Exceeded, Plan, Rootfs, Upper};
 use crate::store::Batch;
 use crate::worker::{Session, SessionError};
 use crate::worktree::layer::{
@@ -48,6 +51,10 @@ pub(super) struct Ground {
     session: Option<Session>,
     pub(super) started_ms: i64,
     keeping: Keeping,
+    /// What it may fill where the store may only grow so far.
+    room: Option<RunRoom>,
+    /// Held while others wait for the result.
+    flight: Option<Flight>,
     /// Dropped last: it holds the upper directory.
     scratch: Scratch,
 }
@@ -106,6 +113,7 @@ impl Core {
         if resolved.base != parent.value.root {
             stack = self.stack(&session, resolved.base, Some(parent.value.root))?;
         }
+        let room = self.room_for_run()?;
         let scratch = Scratch::new(&self.layout().tmp())?;
         let asked = Instant::now();
         let network = RunNetwork::prepare(resolved.spec.network, &scratch);
@@ -115,7 +123,11 @@ impl Core {
             let waited = asked.elapsed();
             let mut plan = self.plan(&session, &resolved, &stack, &scratch, &mounts)?;
             plan.network = network.plan;
-            let keeping = Keeping::arrange(&command.limits, &mut plan)?;
+            let mut limits = command.limits;
+            if let Some(room) = &room {
+                limits.disk_bytes = Some(limits.disk_bytes.unwrap_or(u64::MAX).min(room.bytes));
+            }
+            let keeping = Keeping::arrange(&limits, &mut plan)?;
             Ok((mounts, waited, plan, keeping))
         });
         let (mounts, waited, plan, keeping) = match prepared {
@@ -138,6 +150,8 @@ impl Core {
             session: Some(session),
             started_ms: now_ms(),
             keeping,
+            room,
+            flight: None,
             scratch,
         };
         Ok((ground, plan))
@@ -220,6 +234,11 @@ impl Execution {
         &self.child
     }
 
+    /// Others wait for what comes of it.
+    pub(super) fn carry(&mut self, flight: Option<Flight>) {
+        self.ground.flight = flight;
+    }
+
     pub(super) fn into_parts(self) -> (Child, Ground) {
         (self.child, self.ground)
     }
@@ -271,22 +290,24 @@ impl Ground {
             killed_for: self.keeping.killed_for(finished.exceeded),
         };
         let session = self.session.take().expect("only what consumes it takes it");
-        let kept = match self.keeping.over_disk(finished.exceeded) {
+        let kept = match self.over_disk(finished.exceeded) {
             Some(over) => Err(over),
             None if self.disposable => Ok(()),
             None => self.room_to_keep().and_then(|()| self.keep(&session, &mut outcome)),
         };
         let cleared = clear(&session, &run_dirs(&self.scratch));
         self.core.release(session);
+        // What could not be kept others could not keep either: they need not try it one after the other.
+        Flight::land(self.flight.take());
         kept?;
         cleared?;
         Ok(outcome)
     }
 
     /// The tree that a sandbox has left. Nothing of the run is remembered, and nothing names the tree.
-    pub(super) fn tree_left(mut self, finished: &Finished) -> Result<TreeId> {
+    pub(super) fn tree_left(mut self, finished: &Finished) -> Result<(TreeId, Held)> {
         let session = self.session.take().expect("only what consumes it takes it");
-        let left = match self.keeping.over_disk(finished.exceeded) {
+        let left = match self.over_disk(finished.exceeded) {
             Some(over) => Err(over),
             None => self.room_to_keep().and_then(|()| self.capture_alone(&session)),
         };
@@ -297,14 +318,17 @@ impl Ground {
         Ok(left)
     }
 
-    fn capture_alone(&self, session: &Session) -> Result<TreeId> {
+    fn capture_alone(&self, session: &Session) -> Result<(TreeId, Held)> {
         let mut tree = self.resolved.base;
         if !self.resolved.spec.read_only {
             let mut batch = self.core.store.batch()?;
             self.capture(session, &mut batch, &mut tree)?;
-            batch.commit()?;
+            let undeleted = batch.commit()?;
+            let held = self.core.hold_tree(tree)?;
+            drop(undeleted);
+            return Ok((tree, held));
         }
-        Ok(tree)
+        Ok((tree, self.resolved.held.clone()))
     }
 
     /// Takes the key away when a mounted source is not what was hashed: the result is kept, and nothing will ask for it by that key.
@@ -317,6 +341,17 @@ impl Ground {
             self.core
                 .notice(&format!("{path} changed during the run: its result is kept and not remembered"));
             self.resolved.key = None;
+        }
+    }
+
+    /// The error of a run that wrote more than it might, or than there was room for.
+    fn over_disk(&self, exceeded: Option<Exceeded>) -> Option<Error> {
+        let over = self.keeping.over_disk(exceeded)?;
+        match (&self.room, over) {
+            (Some(room), Error::OverDisk { limit_bytes, written_bytes }) if limit_bytes == room.bytes => {
+                Some(room.exceeded(written_bytes))
+            }
+            (_, over) => Some(over),
         }
     }
 
@@ -338,6 +373,10 @@ impl Ground {
     /// Turns the upper directory into a state and remembers the run.
     fn keep(&self, session: &Session, outcome: &mut Outcome) -> Result<()> {
         let core = &self.core;
+        if self.room.is_some() {
+            // Files and directories become blobs and a layer as they are.
+            core.spent(core.held_by(&run_dirs(&self.scratch).upper));
+        }
         let mut batch = core.store.batch()?;
         let mut dirty = false;
         let mut tree = self.resolved.base;
@@ -364,9 +403,7 @@ impl Ground {
             batch.put_blob(stdin, None)?;
         }
         let large = matches!(stdout, OutputRecord::Blob(..)) || matches!(stderr, OutputRecord::Blob(..));
-        if outcome.changed || large {
-            batch.commit()?;
-        }
+        let batch = if outcome.changed || large { Ok(batch.commit()?) } else { Err(batch) };
         let mut value = value;
         if dirty && self.resolved.spec.root_mode == RootMode::Recorded {
             core.carry_owned(&self.resolved.base, &tree)?;
@@ -386,11 +423,14 @@ impl Ground {
         let seq = core.index.insert_run(&self.row(outcome, id, stdout, stderr))?;
         outcome.state = Some(if outcome.changed {
             let origin = Origin::of_run(seq, self.parent.clone());
-            State { core: Arc::clone(core), id, value: Arc::new(value), origin }
+            let held = core.hold_state(id)?;
+            State { core: Arc::clone(core), id, value: Arc::new(value), origin, held }
         } else {
             self.parent.clone()
         });
         outcome.tree = outcome.state.as_ref().map(State::tree);
+        // From here on the row and the handle keep what the batch has kept from being deleted.
+        drop(batch);
         Ok(())
     }
 

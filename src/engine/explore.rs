@@ -362,9 +362,12 @@ impl<'f> Field<'f> {
         }
         let core = &self.state.core;
         let resolved: Resolved = core.resolve_command(self.state, command)?;
-        let execution = match core.begin_unless_remembered(self.state, command, resolved, None)? {
-            Begun::Remembered(outcome) => return self.cross(at, true, || Ok(*outcome)),
-            Begun::Running(execution, _) => execution,
+        let cancels = [&self.others, &self.options.cancel];
+        let execution = match core.begin_unless_remembered(self.state, command, resolved, None, &cancels) {
+            Ok(Begun::Remembered(outcome)) => return self.cross(at, true, || Ok(*outcome)),
+            Ok(Begun::Running(execution, _)) => execution,
+            Err(Error::Cancelled(_)) if self.is_over() => return Ok(Fate::Cancelled),
+            Err(error) => return Err(error),
         };
         let (mut child, ground) = execution.into_parts();
         let finished = {

@@ -15,13 +15,19 @@ const MAX_INTERPRETERS: usize = 5;
 const MAX_HEAD_BYTES: u64 = 256;
 
 impl Core {
-    /// An error of a launch; of a program that the kernel does not know it says what machine the program is for.
+    /// An error of a launch. Of a program that the kernel does not know it says what machine the program is for; of a mount that the
+    /// kernel refused, what the store's file system cannot do.
     ///
     /// It is asked only after the kernel refused: an emulator that is registered with the kernel (`binfmt_misc`) runs such programs.
     pub(super) fn explained(&self, error: Error, resolved: &Resolved) -> Error {
-        let Error::Session(SessionError::Launch(LaunchError::CannotExecute { program, errno })) = &error
-        else {
-            return error;
+        let (program, errno) = match &error {
+            Error::Session(SessionError::Launch(LaunchError::CannotExecute { program, errno })) => {
+                (program, errno)
+            }
+            Error::Session(SessionError::Launch(LaunchError::Step { .. })) => {
+                return self.unfit_for_runs().map_or(error, Error::UnfitDisk);
+            }
+            _ => return error,
         };
         if *errno != rustix::io::Errno::NOEXEC.raw_os_error() {
             return error;

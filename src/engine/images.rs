@@ -6,9 +6,11 @@ use std::sync::Arc;
 use super::catalog::chain_record;
 use super::core::{Core, now_ms};
 use super::error::{Error, Result};
+use super::flight::Flight;
 use super::naming::Made;
 use super::refs::who;
 use super::types::{Image, ImportOptions, ImportSource, Imported};
+use crate::disk::Scratch;
 use crate::history::{Expected, ImageName, RefEdit, RefKind, RefName};
 use crate::index::{ChainRecord, ImageRecord};
 use crate::object::{self, Config, Draft, Meta, Node, Timestamp, TreeId, TreePath};
@@ -56,7 +58,7 @@ impl ImportSource {
 }
 
 /// A file system that was read, before it has a name.
-pub(super) struct Taken {
+struct Taken {
     root: TreeId,
     config: Config,
     name: Option<String>,
@@ -88,76 +90,104 @@ impl Core {
     ) -> Result<Imported> {
         // A bad name is told before gigabytes are read.
         let given = options.name.as_deref().map(ImageName::new).transpose()?;
-        let mut batch = self.store.batch()?;
-        let taken = match source {
-            ImportSource::Image(image) => {
-                let options =
-                    oci::ImportOptions { platform: options.platform.clone(), limits: options.limits };
-                let originals = self.originals();
-                let taken =
-                    oci::import(image, &mut batch, &self.store, &originals, self.index.as_ref(), &options)?;
-                let mut taken = Taken::from(taken);
-                taken.name = match (taken.name, file_name(image.path())) {
-                    // In a layout a name is often a tag alone, and the layout is called as the image is.
-                    (Some(tag), Some(file)) if is_tag(image, &tag) => Some(format!("{file}:{tag}")),
-                    (hint, file) => hint.or(file),
-                };
-                taken
-            }
-            ImportSource::Directory(dir) => {
-                let mut draft = Draft::empty(&self.store, Meta::root_owned(0o755, Timestamp::default()));
-                let options = ScanOptions {
-                    owners: Owners::for_caller(),
-                    exclude_directories: vec![self.layout().root().to_owned()],
-                    ..ScanOptions::default()
-                };
-                let report = scan(dir, &batch, &mut draft, &TreePath::root(), &options)?;
-                let (root, _) = draft.finish(&mut batch)?;
-                let real = std::fs::canonicalize(dir).unwrap_or_else(|_| dir.clone());
-                let name = real.file_name().map(|name| name.to_string_lossy().into_owned());
-                let skipped = report
-                    .skipped
-                    .into_iter()
-                    .map(|(path, reason)| (path.display().to_string(), skip_text(reason)))
-                    .collect();
-                Taken {
-                    root,
-                    config: Config::default(),
-                    name,
-                    time_seconds: 0,
-                    skipped,
-                    image: None,
-                    chains: Vec::new(),
-                }
-            }
-            ImportSource::Host(programs) => {
-                let mut draft = Draft::empty(&self.store, Meta::root_owned(0o755, Timestamp::default()));
-                let mut base = HostBase::with_programs(programs.iter().cloned());
-                base.path = std::env::var_os("PATH")
-                    .map(|path| std::env::split_paths(&path).collect())
-                    .unwrap_or_default();
-                let report = host::build(&base, &batch, &mut draft)?;
-                let (root, _) = draft.finish(&mut batch)?;
-                Taken {
-                    root,
-                    config: report.config,
-                    name: Some("host".into()),
-                    time_seconds: 0,
-                    skipped: Vec::new(),
-                    image: None,
-                    chains: Vec::new(),
-                }
-            }
+        let named = |hint: Option<String>| match given.clone() {
+            Some(name) => Ok(name),
+            None => Ok(ImageName::new(&sanitized(hint.as_deref().unwrap_or("image")))?),
         };
-        let image_name = match given {
-            Some(name) => name,
-            None => ImageName::new(&sanitized(taken.name.as_deref().unwrap_or("image")))?,
+        let _originals = self.hold_originals()?;
+        let files = |take: &dyn Fn(&mut Batch<'_>) -> Result<Taken>| {
+            self.in_long_batch(|mut batch| {
+                let taken = take(&mut batch)?;
+                let name = named(taken.name.clone())?;
+                self.name_image(batch, taken, &name, source.describe())
+            })
         };
-        self.name_image(batch, taken, &image_name, source.describe())
+        let image = match source {
+            ImportSource::Image(image) => image,
+            ImportSource::Directory(dir) => return files(&|batch| self.take_directory(batch, dir)),
+            ImportSource::Host(programs) => return files(&|batch| self.take_host(batch, programs)),
+        };
+        let options = oci::ImportOptions { platform: options.platform.clone(), limits: options.limits };
+        let scratch = Scratch::new(&self.layout().tmp())?;
+        let open = || Ok(oci::open(image, scratch.path(), &options)?);
+        self.take_image(&open, source.describe(), &|hint| {
+            named(match (hint, file_name(image.path())) {
+                // In a layout a name is often a tag alone, and the layout is called as the image is.
+                (Some(tag), Some(file)) if is_tag(image, &tag) => Some(format!("{file}:{tag}")),
+                (hint, file) => hint.or(file),
+            })
+        })
+    }
+
+    fn take_directory(&self, batch: &mut Batch<'_>, dir: &Path) -> Result<Taken> {
+        let mut draft = Draft::empty(&self.store, Meta::root_owned(0o755, Timestamp::default()));
+        let options = ScanOptions {
+            owners: Owners::for_caller(),
+            exclude_directories: vec![self.layout().root().to_owned()],
+            ..ScanOptions::default()
+        };
+        let report = scan(dir, batch, &mut draft, &TreePath::root(), &options)?;
+        let (root, _) = draft.finish(batch)?;
+        let real = std::fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
+        let skipped = report
+            .skipped
+            .into_iter()
+            .map(|(path, reason)| (path.display().to_string(), skip_text(reason)))
+            .collect();
+        Ok(Taken {
+            root,
+            config: Config::default(),
+            name: real.file_name().map(|name| name.to_string_lossy().into_owned()),
+            time_seconds: 0,
+            skipped,
+            image: None,
+            chains: Vec::new(),
+        })
+    }
+
+    fn take_host(&self, batch: &mut Batch<'_>, programs: &[String]) -> Result<Taken> {
+        let mut draft = Draft::empty(&self.store, Meta::root_owned(0o755, Timestamp::default()));
+        let mut base = HostBase::with_programs(programs.iter().cloned());
+        base.path =
+            std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default();
+        let report = host::build(&base, batch, &mut draft)?;
+        let (root, _) = draft.finish(batch)?;
+        Ok(Taken {
+            root,
+            config: report.config,
+            name: Some("host".into()),
+            time_seconds: 0,
+            skipped: Vec::new(),
+            image: None,
+            chains: Vec::new(),
+        })
+    }
+
+    /// Reads an image and names it as `named` says, which hears what it calls itself. Of several who bring the same in at once one reads its layers, and the others
+    /// wait and find them known.
+    pub(super) fn take_image(
+        self: &Arc<Self>,
+        open: &dyn Fn() -> Result<oci::Opened>,
+        source: String,
+        named: &dyn Fn(Option<String>) -> Result<ImageName>,
+    ) -> Result<Imported> {
+        let opened = open()?;
+        let flight = self.board_image(opened.chain().as_ref())?;
+        let mut opened = Some(opened);
+        let imported = self.in_long_batch(|mut batch| {
+            let opened = opened.take().map_or_else(open, Ok)?;
+            let taken = opened.import(&mut batch, &self.store, &self.originals(), self.index.as_ref())?;
+            let taken = Taken::from(taken);
+            let name = named(taken.name.clone())?;
+            self.name_image(batch, taken, &name, source.clone())
+        });
+        // What failed here fails elsewhere as well: nobody need try it alone first.
+        Flight::land(flight);
+        imported
     }
 
     /// Commits what was read, names it, and remembers where it came from.
-    pub(super) fn name_image(
+    fn name_image(
         self: &Arc<Self>,
         mut batch: Batch<'_>,
         taken: Taken,
@@ -166,9 +196,10 @@ impl Core {
     ) -> Result<Imported> {
         let value = object::State { root: taken.root, config: taken.config };
         let id = batch.put_state(&value)?;
-        batch.commit()?;
+        let undeleted = batch.commit()?;
+        let state = self.made_state(value)?;
+        drop(undeleted);
         self.index.record_chains(&taken.chains)?;
-        let state = self.made_state(value);
         let made = Made {
             kind: "import",
             message: format!("import {image_name}"),

@@ -2,9 +2,11 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::core::Core;
 use super::error::Result;
+use super::state::State;
 use crate::object::{
     self, BlobId, CommitId, Config, ConfigConflict, Conflict, Contents, Entry, Settled, Side, SourceError,
     Tree, TreeId, TreePath, TreeSink, TreeSource, merge, merge_configs,
@@ -144,13 +146,13 @@ impl Core {
 
     /// Merges `theirs` into `ours`. Nothing is kept when something does not join.
     pub(super) fn join_states(
-        &self,
+        self: &Arc<Self>,
         workspace: &Workspace<'_>,
         base: Option<&Base>,
         ours: &object::State,
         theirs: &object::State,
         settlements: &Settlements,
-    ) -> Result<Result<object::State, Conflicts>> {
+    ) -> Result<Result<State, Conflicts>> {
         let (ours_root, theirs_root) = (self.store.root(&ours.root)?, self.store.root(&theirs.root)?);
         let settle = |conflict: &Conflict| side_for(settlements, &conflict.path).map(Settled::By);
         let mut batch = self.store.batch()?;
@@ -171,8 +173,8 @@ impl Core {
         let (root, _) = draft.finish(&mut batch)?;
         let joined = object::State { root, config };
         batch.put_state(&joined)?;
-        batch.commit()?;
-        Ok(Ok(joined))
+        let _undeleted = batch.commit()?;
+        Ok(Ok(self.made_state(joined)?))
     }
 }
 

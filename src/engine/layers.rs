@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::core::{Core, mapped_ids, now_ms};
 use super::error::{Error, Result};
+use super::hold::Held;
 use crate::disk::Scratch;
 use crate::index::LayerRecord;
 use crate::object::{Entry, Meta, Name, Node, SourceError, Timestamp, TreeId, TreeSource};
@@ -23,32 +24,41 @@ pub(super) const MAX_STACK: usize = 8;
 const TOUCH_AFTER_MS: i64 = 60_000;
 
 /// Directories that a sandbox mounts on: every stack shows them, so that nothing has to be made in a state.
-const MOUNT_POINTS: [&[u8]; 3] = [b"dev", b"proc", b"sys"];
+pub(super) const MOUNT_POINTS: [&[u8]; 3] = [b"dev", b"proc", b"sys"];
 
 /// The lowers of a tree by name, top first.
 #[derive(Debug, Clone)]
 pub(super) struct Stack {
     pub(super) names: Vec<String>,
+    /// Nobody deletes them meanwhile.
+    _held: Vec<Held>,
+}
+
+/// A layer that is there with all below it, and stays while this lives.
+struct LiveLayer {
+    record: LayerRecord,
+    held: Vec<Held>,
 }
 
 impl Core {
     /// The lowers that show a tree, made when they are not there. `hint` is a tree that it was made from.
     pub(super) fn stack(&self, session: &Session, tree: TreeId, hint: Option<TreeId>) -> Result<Stack> {
         let identity = self.layer_identity()?;
-        let mut record = match self.live_layer(&tree, &identity)? {
-            Some(record) => record,
+        let mut layer = match self.live_layer(&tree, &identity)? {
+            Some(layer) => layer,
             None => self.make_layer(session, tree, hint, &identity)?,
         };
-        if 1 + record.below.len() > MAX_STACK {
-            record = self.join(session, record)?;
+        if 1 + layer.record.below.len() > MAX_STACK {
+            layer = self.join(session, layer)?;
         }
+        let LiveLayer { record, held } = layer;
         let now = now_ms();
         if now - record.used_ms > TOUCH_AFTER_MS {
             self.index.touch_layer(&record.name, now)?;
         }
         let mut names = vec![record.name];
         names.extend(record.below);
-        Ok(Stack { names })
+        Ok(Stack { names, _held: held })
     }
 
     /// Paths of the lowers, top first.
@@ -113,15 +123,28 @@ impl Core {
     }
 
     /// The recorded layer of a tree, when its directories are all there; a record without them is forgotten.
-    fn live_layer(&self, tree: &TreeId, identity: &str) -> Result<Option<LayerRecord>> {
+    fn live_layer(&self, tree: &TreeId, identity: &str) -> Result<Option<LiveLayer>> {
+        let _undeleted = self.store.undeleted()?;
         while let Some(record) = self.index.layer_for(tree, identity)? {
             let layers = self.layout().layers();
+            let held = self.hold_layers(&record)?;
             if std::iter::once(&record.name).chain(&record.below).all(|name| layers.join(name).is_dir()) {
-                return Ok(Some(record));
+                return Ok(Some(LiveLayer { record, held }));
             }
             self.index.forget_layer(&record.name)?;
         }
         Ok(None)
+    }
+
+    /// Tells what bounds the store what a new layer takes besides links to blobs.
+    fn count_layer(&self, name: &str) {
+        if self.quota.is_some() {
+            self.spent(self.held_alone_by(&self.layout().layers().join(name)));
+        }
+    }
+
+    fn hold_layers(&self, record: &LayerRecord) -> Result<Vec<Held>> {
+        std::iter::once(&record.name).chain(&record.below).map(|name| self.hold_layer(name)).collect()
     }
 
     fn make_layer(
@@ -130,11 +153,17 @@ impl Core {
         tree: TreeId,
         hint: Option<TreeId>,
         identity: &str,
-    ) -> Result<LayerRecord> {
+    ) -> Result<LiveLayer> {
         let below = match hint.filter(|hint| *hint != tree) {
-            Some(hint) => self.live_layer(&hint, identity)?.map(|record| (hint, record)),
+            Some(hint) => self.live_layer(&hint, identity)?.map(|layer| (hint, layer)),
             None => None,
         };
+        let entries = match &self.store.root(&tree)?.node {
+            // What differs from a tree whose layers are there is not known before, and mostly little.
+            Node::Directory { below: sums, .. } if below.is_none() => sums.entries,
+            _ => 0,
+        };
+        let _room = self.room_for_layer(entries)?;
         let scratch = Scratch::new(&self.layout().tmp())?;
         let name = self.layer_name(&tree, &scratch);
         let dir = scratch.path().join("layer");
@@ -174,29 +203,35 @@ impl Core {
                 return Err(error);
             }
         };
-        session.rename(&dir, &self.layout().layers().join(&name))?;
-        let below = match below {
-            Some((_, record)) => std::iter::once(record.name).chain(record.below).collect(),
+        let names = match &below {
+            Some((_, LiveLayer { record, .. })) => {
+                std::iter::once(&record.name).chain(&record.below).cloned().collect()
+            }
             None => Vec::new(),
         };
+        let _undeleted = self.store.undeleted()?;
+        session.rename(&dir, &self.layout().layers().join(&name))?;
+        self.count_layer(&name);
         let now = now_ms();
         let record = LayerRecord {
             name,
             tree,
             identity: identity.to_owned(),
-            below,
+            below: names,
             entries: built.entries,
             bytes: built.bytes,
             made_ms: now,
             used_ms: now,
         };
         self.index.put_layer(&record)?;
-        Ok(record)
+        let held = self.hold_layers(&record)?;
+        Ok(LiveLayer { record, held })
     }
 
     /// Joins the upper layers of a stack until it is short enough. Sizes grow downwards, as in a log-structured merge, so each entry is
     /// linked again only a logarithmic number of times.
-    fn join(&self, session: &Session, record: LayerRecord) -> Result<LayerRecord> {
+    fn join(&self, session: &Session, layer: LiveLayer) -> Result<LiveLayer> {
+        let LiveLayer { record, held: _held } = layer;
         let names: Vec<String> =
             std::iter::once(record.name.clone()).chain(record.below.iter().cloned()).collect();
         let known = self.index.layers_named(&names)?;
@@ -220,11 +255,14 @@ impl Core {
             let _ = session.remove(&dir);
         })?;
         let name = self.layer_name(&record.tree, &scratch);
+        let _undeleted = self.store.undeleted()?;
         session.rename(&dir, &layers.join(&name))?;
+        self.count_layer(&name);
         let joined =
             LayerRecord { name, below: names[count..].to_vec(), entries, made_ms: now_ms(), ..record };
         self.index.put_layer(&joined)?;
-        Ok(joined)
+        let held = self.hold_layers(&joined)?;
+        Ok(LiveLayer { record: joined, held })
     }
 }
 

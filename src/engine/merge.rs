@@ -110,11 +110,9 @@ impl super::blocking::Engine {
         let joined =
             core.join_states(&core.workspace(), base.as_ref(), &ours.value, &theirs.value, settle)?;
         Ok(match joined {
-            Ok(state) => MergedStates {
-                state: Some(core.made_state(state)),
-                conflicts: Vec::new(),
-                config_conflicts: Vec::new(),
-            },
+            Ok(state) => {
+                MergedStates { state: Some(state), conflicts: Vec::new(), config_conflicts: Vec::new() }
+            }
             Err(Conflicts { paths, config }) => {
                 MergedStates { state: None, conflicts: paths, config_conflicts: config }
             }
@@ -167,12 +165,12 @@ impl Core {
                 merge.how = MergeHow::Conflicts;
                 (merge.conflicts, merge.config_conflicts) = (paths, config);
             }
-            Ok(joined) => {
-                let state = self.made_state(joined);
+            Ok(state) => {
                 let message = options.message.clone().unwrap_or_else(|| format!("merge {rev}"));
                 let made = Made { kind: "merge", message, root_time_seconds: 0, image: None };
                 let commit = self.commit_made(&state, &[tip, other], &made)?;
-                self.advance_head(&head, commit, &format!("merge {rev}: Merge made"))?;
+                self.advance_head(&head, commit, &format!("merge {rev}: Merge made"))
+                    .map_err(|error| error.keeping(&state.id()))?;
                 merge.how = MergeHow::Merged;
                 merge.changes = self.count_changes(&ours.tree(), &state.tree())?;
                 (merge.state, merge.commit) = (state, commit);

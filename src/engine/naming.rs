@@ -127,6 +127,8 @@ impl Core {
         run_seq: Option<i64>,
     ) -> Result<CommitId> {
         let history = self.history()?;
+        // The state is held, and with it every commit that the index knows of it: this one from the end of this on.
+        let _undeleted = self.store.undeleted()?;
         // Dates follow from the parents, so the same build gives the same commit ids anywhere.
         let mut time_seconds = root_time_seconds;
         for parent in &parents {
@@ -141,13 +143,17 @@ impl Core {
             record: bytes,
             time_seconds,
         })?;
+        self.spent(super::room::COMMIT_BYTES);
         self.index.record_commits(&[CommitFact { id, state: state.id, parents, run_seq }])?;
         Ok(id)
     }
 
     /// A commit that holds this state: the handle's own, else the first that was made.
     fn known_commit(&self, state: &State) -> Result<Option<CommitId>> {
-        if let Some(commit) = state.commit() {
+        // A handle may be older than the last time that history was thinned out.
+        if let Some(commit) = state.commit()
+            && self.history()?.has_commit(&commit)
+        {
             return Ok(Some(commit));
         }
         if state.origin.run.is_some() {
@@ -194,9 +200,8 @@ impl Core {
     /// A handle to the state of a commit.
     pub(super) fn state_at(self: &Arc<Self>, commit: CommitId) -> Result<State> {
         let id = self.state_of_commit(&commit)?;
-        let value = Arc::new(self.store.state(&id)?);
         let origin = Origin { commit: std::sync::Mutex::new(Some(commit)), run: None };
-        Ok(State { core: Arc::clone(self), id, value, origin: Arc::new(origin) })
+        self.handle(id, Arc::new(origin))
     }
 
     fn change_list(&self, old: &crate::object::TreeId, new: &crate::object::TreeId) -> Result<ChangeList> {

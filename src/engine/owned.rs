@@ -9,6 +9,7 @@ use super::error::Result;
 use crate::disk::{Durability, create_dir_all_private, read_limited, write_atomic};
 use crate::object::{Entry, Meta, Node, TreeId, TreeSource, diff};
 use crate::sandbox::{Device, Owned, Recorded};
+use crate::store::Store;
 
 /// How many lists are kept; when there are more the older half goes.
 const MAX_KEPT: usize = 64;
@@ -17,7 +18,7 @@ const MAX_KEPT: usize = 64;
 const MAGIC: &[u8; 8] = b"tbowns\0\x01";
 
 /// The longest list that is kept.
-const MAX_KEPT_BYTES: u64 = 1 << 20;
+pub(super) const MAX_KEPT_BYTES: u64 = 1 << 20;
 
 /// Permission bit of a directory that gives its group to what is made in it.
 const SETGID: u16 = 0o2000;
@@ -31,7 +32,7 @@ impl Core {
             return Ok(kept);
         }
         let mut owned = Vec::new();
-        self.collect_owned(&mut Vec::new(), &self.store.root(root)?, &mut owned)?;
+        collect_owned(&self.store, &mut Vec::new(), &self.store.root(root)?, &mut owned)?;
         self.keep_owned(root, &owned);
         Ok(owned)
     }
@@ -80,21 +81,40 @@ impl Core {
             }
         }
     }
+}
 
-    fn collect_owned(&self, path: &mut Vec<u8>, entry: &Entry, owned: &mut Vec<Owned>) -> Result<()> {
-        owned.extend(owned_entry(path, entry));
-        let Node::Directory { tree, .. } = &entry.node else { return Ok(()) };
-        for (name, entry) in self.store.tree(tree)?.entries() {
-            let length = path.len();
-            if length > 0 {
-                path.push(b'/');
-            }
-            path.extend_from_slice(name.as_bytes());
-            self.collect_owned(path, entry, owned)?;
-            path.truncate(length);
-        }
-        Ok(())
+/// What is wrong with a list that is kept under a name; with `full` it is compared with a new one.
+pub(super) fn owned_flaw(store: &Store, name: &str, bytes: &[u8], full: bool) -> Option<String> {
+    let Ok(root) = name.parse::<TreeId>() else { return Some("its name is no tree's id".to_owned()) };
+    let kept = bytes.strip_prefix(MAGIC).and_then(|rest| postcard::from_bytes::<Vec<Owned>>(rest).ok());
+    let Some(kept) = kept else { return Some("it cannot be read".to_owned()) };
+    if !full {
+        return None;
     }
+    let mut owned = Vec::new();
+    // Of a tree that is gone nobody asks for the list.
+    let entry = store.root(&root).ok()?;
+    collect_owned(store, &mut Vec::new(), &entry, &mut owned).ok()?;
+    let sorted = |mut list: Vec<Owned>| {
+        list.sort_by(|a, b| a.path.cmp(&b.path));
+        list
+    };
+    (sorted(kept) != sorted(owned)).then(|| "it does not say what its tree says".to_owned())
+}
+
+fn collect_owned(store: &Store, path: &mut Vec<u8>, entry: &Entry, owned: &mut Vec<Owned>) -> Result<()> {
+    owned.extend(owned_entry(path, entry));
+    let Node::Directory { tree, .. } = &entry.node else { return Ok(()) };
+    for (name, entry) in store.tree(tree)?.entries() {
+        let length = path.len();
+        if length > 0 {
+            path.push(b'/');
+        }
+        path.extend_from_slice(name.as_bytes());
+        collect_owned(store, path, entry, owned)?;
+        path.truncate(length);
+    }
+    Ok(())
 }
 
 fn owned_entry(path: &[u8], entry: &Entry) -> Option<Owned> {

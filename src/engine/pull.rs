@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::core::Core;
 use super::error::{Error, Result};
-use super::images::Taken;
 use super::state::State;
 use super::types::Imported;
 use crate::history::{ImageName, RefName};
@@ -151,6 +150,7 @@ impl Core {
         }
         let known = here.as_ref().and_then(|here| pin.read(&here.record.as_ref()?.source));
         let originals = self.originals();
+        let _held = self.hold_originals()?;
         let fetched = registry::pull(&PullRequest {
             reference: &reference,
             originals: &originals,
@@ -171,17 +171,9 @@ impl Core {
             (None, None) => unreachable!("nothing was known"),
             (Some(manifest), _) => manifest,
         };
-        let mut batch = self.store.batch()?;
         let import = oci::ImportOptions { platform: options.platform.clone(), limits: options.limits };
-        let taken = oci::import_original(
-            manifest,
-            &mut batch,
-            &self.store,
-            &originals,
-            self.index.as_ref(),
-            &import,
-        )?;
-        let imported = self.name_image(batch, Taken::from(taken), &name, pin.write(&fetched.top))?;
+        let open = || Ok(oci::open_original(manifest, &originals, &import)?);
+        let imported = self.take_image(&open, pin.write(&fetched.top), &|_| Ok(name.clone()))?;
         let Imported { state, name, entries, size_bytes, .. } = imported;
         Ok(Pulled {
             state,

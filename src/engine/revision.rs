@@ -60,18 +60,23 @@ impl Core {
 
     /// A handle to the state of that id.
     pub(super) fn state(self: &Arc<Self>, id: StateId) -> Result<State> {
-        let value = Arc::new(self.store.state(&id)?);
-        Ok(State { core: Arc::clone(self), id, value, origin: Arc::new(Origin::default()) })
+        self.handle(id, Arc::new(Origin::default()))
     }
 
-    /// A handle to a state that was just made and kept.
-    pub(super) fn made_state(self: &Arc<Self>, value: object::State) -> State {
-        State {
-            core: Arc::clone(self),
-            id: value.id(),
-            value: Arc::new(value),
-            origin: Arc::new(Origin::default()),
-        }
+    /// A handle to a state that is there.
+    pub(super) fn handle(self: &Arc<Self>, id: StateId, origin: Arc<Origin>) -> Result<State> {
+        let _undeleted = self.store.undeleted()?;
+        let held = self.hold_state(id)?;
+        let value = Arc::new(self.store.state(&id)?);
+        Ok(State { core: Arc::clone(self), id, value, origin, held })
+    }
+
+    /// A handle to a state that was just made. The batch that made it still keeps deleters away.
+    pub(super) fn made_state(self: &Arc<Self>, value: object::State) -> Result<State> {
+        let id = value.id();
+        let held = self.hold_state(id)?;
+        let (value, origin) = (Arc::new(value), Arc::new(Origin::default()));
+        Ok(State { core: Arc::clone(self), id, value, origin, held })
     }
 
     /// HEAD's state.

@@ -2,12 +2,14 @@
 
 use std::fs::File;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use super::cancel::Cancel;
 use super::command::{Command, Reuse, Stdin};
 use super::core::Core;
 use super::error::{Error, Result};
 use super::execute::Execution;
+use super::flight::{Flight, Flown};
 use super::live::Running;
 use super::open::{Live, SandboxOptions};
 use super::outcome::{ChangeCounts, Outcome, Resources};
@@ -29,7 +31,7 @@ pub(super) enum Begun {
 impl State {
     /// Runs a command on this state, or uses what is remembered of that.
     ///
-    /// No ref moves. The command's own failure is an outcome, not an error.
+    /// When the same runs already, in this process or another, and its result can be used, that is waited for. No ref moves. The command's own failure is an outcome, not an error.
     pub fn run(&self, command: &Command) -> Result<Outcome> {
         self.core.run(self, command, None, None)
     }
@@ -79,7 +81,7 @@ impl Core {
         sink: Option<Sink>,
         live: Option<&mut dyn FnMut(LiveInput)>,
     ) -> Result<Outcome> {
-        let (execution, stdin) = match self.begin_unless_remembered(parent, command, resolved, sink)? {
+        let (execution, stdin) = match self.begin_unless_remembered(parent, command, resolved, sink, &[])? {
             Begun::Remembered(outcome) => return Ok(*outcome),
             Begun::Running(execution, stdin) => (execution, stdin),
         };
@@ -90,26 +92,56 @@ impl Core {
         execution.finish()
     }
 
-    /// Starts a command, unless what is remembered of it is used.
+    /// Starts a command, unless what is remembered of it is used or others are making it just now.
+    ///
+    /// Waiting for them ends when one of `cancels` is cancelled, and is part of the time that a command has.
     pub(super) fn begin_unless_remembered(
         self: &Arc<Self>,
         parent: &State,
         command: &Command,
         mut resolved: Resolved,
         sink: Option<Sink>,
+        cancels: &[&Cancel],
     ) -> Result<Begun> {
-        if let Some(outcome) = self.remembered(parent, command, &resolved)? {
-            return Ok(Begun::Remembered(Box::new(outcome)));
-        }
-        if resolved.spec.root_mode != self.learn_root_mode()? {
+        let asked = Instant::now();
+        let mut flown = self.board(parent, command, &resolved, cancels)?;
+        if !matches!(flown, Flown::Found(_)) && resolved.spec.root_mode != self.learn_root_mode()? {
             // Subordinate ids came or went since a worker last ran: the key is another one.
+            drop(flown);
             resolved = self.resolve_command(parent, command)?;
-            if let Some(outcome) = self.remembered(parent, command, &resolved)? {
-                return Ok(Begun::Remembered(Box::new(outcome)));
+            flown = self.board(parent, command, &resolved, cancels)?;
+        }
+        let flight = match flown {
+            Flown::Found(outcome) => return Ok(Begun::Remembered(outcome)),
+            Flown::Mine(flight) => Some(flight),
+            Flown::Alone => None,
+        };
+        let (execution, stdin) = self.begin_after(parent, command, resolved, sink, flight, asked)?;
+        Ok(Begun::Running(Box::new(execution), stdin))
+    }
+
+    /// Starts a command for which there was perhaps something to wait, and for whose result others may wait.
+    pub(super) fn begin_after(
+        self: &Arc<Self>,
+        parent: &State,
+        command: &Command,
+        resolved: Resolved,
+        sink: Option<Sink>,
+        flight: Option<Flight>,
+        asked: Instant,
+    ) -> Result<(Execution, Option<File>)> {
+        let left = command.timeout.map(|limit| limit.saturating_sub(asked.elapsed()));
+        let shortened = left.map(|left| Command { timeout: Some(left), ..command.clone() });
+        match self.begin(parent, shortened.as_ref().unwrap_or(command), resolved, sink) {
+            Ok((mut execution, stdin)) => {
+                execution.carry(flight);
+                Ok((execution, stdin))
+            }
+            Err(error) => {
+                Flight::land(flight);
+                Err(error)
             }
         }
-        let (execution, stdin) = self.begin(parent, command, resolved, sink)?;
-        Ok(Begun::Running(Box::new(execution), stdin))
     }
 
     /// What is remembered of a command on that parent, as far as its reuse policy allows.
@@ -140,14 +172,14 @@ impl Core {
         let state = if record.result == parent.id {
             parent.clone()
         } else {
-            let value = Arc::new(self.store.state(&record.result)?);
-            if !self.store.has_packed(value.root.as_bytes())? {
+            let state = self.handle(record.result, Origin::of_run(record.seq, parent.clone()))?;
+            if !self.store.has_packed(state.value.root.as_bytes())? {
                 // Read for its error, which says what is missing.
-                self.store.root(&value.root)?;
+                self.store.root(&state.value.root)?;
             }
-            let origin = Origin::of_run(record.seq, parent.clone());
-            State { core: Arc::clone(self), id: record.result, value, origin }
+            state
         };
+        self.note_use(record);
         Ok(Outcome {
             tree: Some(state.tree()),
             state: Some(state),
@@ -167,6 +199,16 @@ impl Core {
             limits: Vec::new(),
             killed_for: None,
         })
+    }
+
+    /// Notes that a remembered run was used, which decides how long it stays; not every time, for looking up must stay cheap.
+    fn note_use(&self, record: &RunRecord) {
+        const HOUR_MS: i64 = 3_600_000;
+        let now = super::core::now_ms();
+        if now - record.started_ms >= HOUR_MS {
+            // On a full disk what is remembered can still be used.
+            let _ = self.index.touch_run(record.seq, now);
+        }
     }
 
     pub(super) fn output(&self, record: &OutputRecord) -> Result<Vec<u8>> {

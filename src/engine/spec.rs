@@ -6,6 +6,7 @@ use super::command::{Command, Stdin};
 use super::core::{Core, mapped_ids};
 use super::error::{Error, Result};
 use super::foreign::check_system;
+use super::hold::Held;
 use super::mounts::ResolvedMount;
 use super::state::State;
 use crate::object::{
@@ -25,6 +26,8 @@ pub(super) struct Resolved {
     pub(super) config: Config,
     /// The root tree to run on: the parent's, or with the injected files in it.
     pub(super) base: TreeId,
+    /// Nobody deletes that tree, when it is no state's, while this lives.
+    pub(super) held: Held,
     /// What is mounted.
     pub(super) mounts: Vec<ResolvedMount>,
     /// Whether nothing of the run is kept.
@@ -83,7 +86,7 @@ impl Core {
                 "a command needs a program name, and no argument may hold a NUL byte",
             ));
         }
-        let (injected, base) = self.inject(parent, command)?;
+        let (injected, base, held) = self.inject(parent, command)?;
         let mounts = self.resolve_mounts(command)?;
         let stdin = match &command.stdin {
             Stdin::Bytes(bytes) if !bytes.is_empty() => Some(BlobId::of(bytes)),
@@ -111,7 +114,7 @@ impl Core {
         };
         let key = (command.has_key() && mounts.known).then(|| spec.run_key(&parent.id));
         let (mounts, disposable) = (mounts.mounts, command.disposable);
-        Ok(Resolved { spec, key, config: result_config, base, mounts, disposable })
+        Ok(Resolved { spec, key, config: result_config, base, held, mounts, disposable })
     }
 
     /// How ids inside relate to ids on disk, as it was when a worker last started; asking does not start one if that is known.
@@ -167,9 +170,9 @@ impl Core {
     }
 
     /// Reads the files that a command brings along and makes the tree with them in it.
-    fn inject(&self, parent: &State, command: &Command) -> Result<(Vec<Injected>, TreeId)> {
+    fn inject(&self, parent: &State, command: &Command) -> Result<(Vec<Injected>, TreeId, Held)> {
         if command.injected.is_empty() {
-            return Ok((Vec::new(), parent.value.root));
+            return Ok((Vec::new(), parent.value.root, parent.held.clone()));
         }
         let mut batch = self.store.batch()?;
         let mut injected = Vec::new();
@@ -201,8 +204,10 @@ impl Core {
         }
         injected.sort_by(|a, b| a.path.cmp(&b.path));
         let (base, _) = draft.finish(&mut batch)?;
-        batch.commit()?;
-        Ok((injected, base))
+        let undeleted = batch.commit()?;
+        let held = self.hold_tree(base)?;
+        drop(undeleted);
+        Ok((injected, base, held))
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::core::Core;
+use super::hold::Held;
 use crate::object::{self, CommitId, Config, StateId, TreeId};
 
 /// A file system with its runtime config, in one store. Cheap to clone.
@@ -12,6 +13,8 @@ pub struct State {
     pub(super) id: StateId,
     pub(super) value: Arc<object::State>,
     pub(super) origin: Arc<Origin>,
+    /// Nobody deletes it while there is a handle.
+    pub(super) held: Held,
 }
 
 /// How a state came to be, as far as its handle knows: what naming it will write into history.

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::cancel::Cancel;
 use super::error::{Error, Result};
 use super::outcome::{ChangeCounts, Outcome, Resources};
 use super::state::State;
@@ -19,7 +20,9 @@ pub struct EngineOptions {
     pub(super) worker: Option<PathBuf>,
     pub(super) identity: IdentityChoice,
     pub(super) prestart: bool,
+    pub(super) max_size: Option<u64>,
     pub(super) notices: Notices,
+    pub(super) cancel: Cancel,
 }
 
 /// Hears what the engine has to say while it works.
@@ -44,7 +47,9 @@ impl EngineOptions {
             worker: None,
             identity: IdentityChoice::Auto,
             prestart: false,
+            max_size: None,
             notices: Notices::default(),
+            cancel: Cancel::new(),
         }
     }
 
@@ -68,6 +73,12 @@ impl EngineOptions {
         self
     }
 
+    /// Bounds what the store may take on disk, in bytes, instead of the bound that it keeps itself.
+    pub fn max_size(mut self, bytes: Option<u64>) -> Self {
+        self.max_size = bytes;
+        self
+    }
+
     /// Names the executable that becomes the worker; by default this program when its `main` calls
     /// [`crate::worker::hook`], else `treebox` beside it or on `PATH`.
     pub fn worker(mut self, program: impl AsRef<Path>) -> Self {
@@ -81,10 +92,17 @@ impl EngineOptions {
         self
     }
 
-    /// Has this called with a line of text when there is something to say meanwhile: that a run waits for a cache, that a secret is too short
-    /// to be searched for, that a mounted directory changed during a run.
+    /// Has this called with a line of text when there is something to say meanwhile: that a run waits for a cache or for another process that runs the same, that a
+    /// secret is too short to be searched for, that a mounted directory changed during a run.
     pub fn notices(mut self, hear: impl Fn(&str) + Send + Sync + 'static) -> Self {
         self.notices = Notices(Some(Arc::new(hear)));
+        self
+    }
+
+    /// Lets somebody else end every wait for others: for a cache, or for a process that runs or imports the same. What waits then fails with
+    /// [`super::ErrorKind::Cancelled`]. What runs goes on.
+    pub fn cancel(mut self, cancel: Cancel) -> Self {
+        self.cancel = cancel;
         self
     }
 

@@ -84,6 +84,7 @@ impl History {
         kind: Kind,
         bytes: &[u8],
     ) -> Result<CommitId, HistoryError> {
+        self.remember_fresh(kind, bytes);
         let written = git.write(kind, bytes).map_err(|source| self.git_error("writing a commit", source))?;
         if self.durability() == Durability::Commit {
             self.must_sync(written.unsynced);

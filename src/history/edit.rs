@@ -234,6 +234,7 @@ impl History {
                 Ok(()) => {
                     self.settle()?;
                     self.pack_when_grown(lock);
+                    self.outlast_git_gc()?;
                     return Ok(());
                 }
                 Err(ApplyError::Half(error)) => {
@@ -406,7 +407,10 @@ impl History {
             }
             if let Some(new) = edit.new {
                 if !git.has_commit(&new) {
-                    return Err(HistoryError::MissingCommit(new).into());
+                    self.write_fresh_again()?;
+                    if !self.git.local().has_commit(&new) {
+                        return Err(HistoryError::MissingCommit(new).into());
+                    }
                 }
                 if matches!(old, OldValue::Absent) {
                     self.check_directories(git, edit, &full)?;

@@ -61,7 +61,7 @@ pub enum HistoryError {
     #[error("{} is held by another program; remove it if no git process is running", .0.display())]
     Locked(PathBuf),
     /// A file could not be used.
-    #[error("{doing} {} failed: {source}", path.display())]
+    #[error("{doing} {}: {source}", path.display())]
     Io {
         /// What was tried.
         doing: &'static str,
@@ -71,7 +71,7 @@ pub enum HistoryError {
         source: std::io::Error,
     },
     /// Git's library failed.
-    #[error("{doing} in {} failed: {source}", path.display())]
+    #[error("{doing} in {}: {source}", path.display())]
     Git {
         /// What was tried.
         doing: &'static str,

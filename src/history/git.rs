@@ -3,7 +3,8 @@
 //! The repository is opened isolated: no file of the user's configuration and no environment variable is read.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use gix::bstr::{BStr, BString, ByteSlice as _};
 use gix::lock::acquire::Fail;
@@ -12,6 +13,9 @@ use gix::refs::transaction::{Change, LogChange, PreviousValue, RefEdit, RefLog};
 use gix::refs::{FullName, Target};
 use gix::revision::spec::parse as revision;
 
+pub(super) use super::values::{
+    CommitObject, HeadTarget, Kind, Revision, RevisionError, TransactionError, TreeEntry, Written,
+};
 use super::{GitError, HistoryError, Order, RefKind, WalkOptions, Walked, Who};
 use crate::object::CommitId;
 
@@ -24,37 +28,36 @@ const WALK_CACHE_BYTES: usize = 8 << 20;
 /// The longest commit that is packed without compression.
 const MAX_STORED_COMMIT_BYTES: usize = 1024;
 
+/// How often writing an object is tried.
+const MAX_WRITE_TRIES: usize = 8;
+
 /// An opened repository, shared by threads.
-pub(super) struct Git(gix::ThreadSafeRepository);
+pub(super) struct Git {
+    directory: PathBuf,
+    opened: Mutex<Opened>,
+}
+
+/// The repository as it was when its packs were last looked at.
+struct Opened {
+    repository: gix::ThreadSafeRepository,
+    packs: Option<SystemTime>,
+}
 
 /// What one thread works with.
 pub(super) struct Local(gix::Repository);
 
-/// The kind of an object to write.
-#[derive(Clone, Copy)]
-pub(super) enum Kind {
+/// What an object that was read is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ObjectKind {
     Blob,
     Tree,
     Commit,
-}
-
-/// An object that exists now.
-pub(super) struct Written {
-    /// Its name. Not only commits have one of that type.
-    pub(super) id: CommitId,
-    /// What must be synced for it to last.
-    pub(super) unsynced: Vec<PathBuf>,
+    Tag,
 }
 
 /// Whether what the ref names may be a tag object; a branch's is always a commit, and looking costs more than the ref.
 fn may_be_annotated(full: &str) -> bool {
     full.starts_with(RefKind::Tag.prefix())
-}
-
-/// Where HEAD points.
-pub(super) enum HeadTarget {
-    Ref(String),
-    Commit(CommitId),
 }
 
 /// Where a ref is.
@@ -92,48 +95,6 @@ pub(super) struct Step {
     pub(super) new: Option<CommitId>,
 }
 
-/// Why refs were not moved.
-pub(super) enum TransactionError {
-    /// None of them was.
-    Git(GitError),
-    /// Some may have been.
-    Half(GitError),
-    Sync(HistoryError),
-}
-
-/// A commit object.
-pub(super) struct CommitObject {
-    pub(super) tree: CommitId,
-    pub(super) parents: Vec<CommitId>,
-    pub(super) message: String,
-    pub(super) time_seconds: i64,
-}
-
-/// One entry of a Git tree.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct TreeEntry {
-    pub(super) mode: u16,
-    pub(super) name: Vec<u8>,
-    pub(super) id: CommitId,
-}
-
-/// What a revision means.
-pub(super) enum Revision {
-    Include(CommitId),
-    ParentsOf(CommitId),
-    WithoutParents(CommitId),
-    Other,
-}
-
-/// Why a revision means nothing.
-pub(super) enum RevisionError {
-    NotFound(String),
-    Ambiguous(Vec<String>),
-    NoCommit(String),
-    Unsupported(String),
-    Git(GitError),
-}
-
 /// The commits of a walk.
 pub(super) type Steps = Box<dyn Iterator<Item = Result<Walked, GitError>> + Send>;
 
@@ -152,21 +113,102 @@ fn theirs(id: &CommitId) -> gix::ObjectId {
     gix::ObjectId::Sha1(*id.as_bytes())
 }
 
+/// A commit of its bytes.
+pub(super) fn parse_commit(bytes: &[u8]) -> Result<CommitObject, GitError> {
+    let commit = gix::objs::CommitRef::from_bytes(bytes, gix::hash::Kind::Sha1).map_err(wrong)?;
+    Ok(CommitObject {
+        tree: ours(commit.tree()),
+        parents: commit.parents().map(ours).collect(),
+        message: commit.message.to_str_lossy().into_owned(),
+        time_seconds: commit.committer().map_err(wrong)?.seconds(),
+    })
+}
+
+fn checked(kind: GitKind, bytes: &[u8], id: &CommitId) -> Result<ObjectKind, GitError> {
+    let found = gix::objs::compute_hash(gix::hash::Kind::Sha1, kind, bytes).map_err(wrong)?;
+    if found != theirs(id) {
+        return Err(GitError("its bytes have another hash".to_owned()));
+    }
+    Ok(match kind {
+        GitKind::Blob => ObjectKind::Blob,
+        GitKind::Tree => ObjectKind::Tree,
+        GitKind::Commit => ObjectKind::Commit,
+        GitKind::Tag => ObjectKind::Tag,
+    })
+}
+
 impl Git {
     pub(super) fn open(directory: &Path) -> Result<Self, GitError> {
+        let packs = packs_changed(directory);
+        let opened = Opened { repository: Self::open_repository(directory)?, packs };
+        Ok(Self { directory: directory.to_owned(), opened: Mutex::new(opened) })
+    }
+
+    fn open_repository(directory: &Path) -> Result<gix::ThreadSafeRepository, GitError> {
         let options = gix::open::Options::isolated()
             .open_path_as_is(true)
             .with(gix::sec::Trust::Full)
             .lossy_config(true);
-        options.open(directory).map(Self).map_err(wrong)
+        options.open(directory).map_err(wrong)
     }
 
+    /// The library keeps packs open that were removed, and takes what is in them for there. So it is opened anew when packs came or went.
     pub(super) fn local(&self) -> Local {
-        Local(self.0.to_thread_local())
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        let packs = packs_changed(&self.directory);
+        if packs != opened.packs
+            && let Ok(repository) = Self::open_repository(&self.directory)
+        {
+            *opened = Opened { repository, packs };
+        }
+        Local(opened.repository.to_thread_local())
     }
 }
 
+/// When a pack last came or went.
+fn packs_changed(directory: &Path) -> Option<SystemTime> {
+    std::fs::metadata(directory.join("objects/pack")).and_then(|found| found.modified()).ok()
+}
+
 impl Local {
+    /// Every ref with what it names itself, which may be a tag.
+    pub(super) fn all_refs(&self) -> Result<Vec<(String, CommitId)>, GitError> {
+        let platform = self.0.references().map_err(wrong)?;
+        let found = platform.all().map_err(wrong)?.filter_map(Result::ok);
+        Ok(found
+            .filter_map(|found| Some((found.name().as_bstr().to_string(), ours(found.try_id()?))))
+            .collect())
+    }
+
+    /// The commit behind an object; `None` when it is missing or leads to none.
+    pub(super) fn commit_behind(&self, id: &CommitId) -> Option<CommitId> {
+        let object = self.0.try_find_object(theirs(id)).ok().flatten()?;
+        object.peel_to_kind(GitKind::Commit).ok().map(|commit| ours(commit.id))
+    }
+
+    /// What an object leads to directly; nothing when it is missing.
+    pub(super) fn below(&self, id: &CommitId) -> Result<Vec<CommitId>, GitError> {
+        let Some(object) = self.0.try_find_object(theirs(id)).map_err(wrong)? else { return Ok(Vec::new()) };
+        let kind = gix::hash::Kind::Sha1;
+        Ok(match object.kind {
+            GitKind::Blob => Vec::new(),
+            GitKind::Tree => {
+                let entries = gix::objs::TreeRefIter::from_bytes(&object.data, kind);
+                let entries = entries.map(|entry| entry.map(|entry| (entry.mode, ours(entry.oid))));
+                let entries = entries.collect::<Result<Vec<_>, _>>().map_err(wrong)?;
+                // A submodule's commit is in another repository.
+                entries.into_iter().filter(|(mode, _)| !mode.is_commit()).map(|(_, id)| id).collect()
+            }
+            GitKind::Commit => {
+                let commit = gix::objs::CommitRef::from_bytes(&object.data, kind).map_err(wrong)?;
+                std::iter::once(ours(commit.tree())).chain(commit.parents().map(ours)).collect()
+            }
+            GitKind::Tag => {
+                vec![ours(gix::objs::TagRef::from_bytes(&object.data, kind).map_err(wrong)?.target())]
+            }
+        })
+    }
+
     pub(super) fn head(&self) -> Result<HeadTarget, GitError> {
         let head = self.0.refs.find("HEAD").map_err(wrong)?;
         Ok(match head.target {
@@ -279,7 +321,14 @@ impl Local {
             unsynced.push(objects);
         }
         if !loose {
-            self.0.objects.write_buf_with_known_id(kind, bytes, id).map_err(wrong)?;
+            // A `git gc` removes directories that are empty, also one that was made just now for this object.
+            let mut tries = 0;
+            while let Err(error) = self.0.objects.write_buf_with_known_id(kind, bytes, id) {
+                tries += 1;
+                if tries >= MAX_WRITE_TRIES {
+                    return Err(wrong(error));
+                }
+            }
         }
         // Also when another process wrote it: it may not have synced it yet, and syncing twice costs little.
         unsynced.extend([shard, path]);
@@ -307,13 +356,7 @@ impl Local {
         if object.kind != GitKind::Commit {
             return Ok(None);
         }
-        let commit = gix::objs::CommitRef::from_bytes(&object.data, gix::hash::Kind::Sha1).map_err(wrong)?;
-        Ok(Some(CommitObject {
-            tree: ours(commit.tree()),
-            parents: commit.parents().map(ours).collect(),
-            message: commit.message.to_str_lossy().into_owned(),
-            time_seconds: commit.committer().map_err(wrong)?.seconds(),
-        }))
+        parse_commit(&object.data).map(Some)
     }
 
     /// A file of a Git tree, when it has one of that name.
@@ -347,6 +390,39 @@ impl Local {
     pub(super) fn blob(&self, id: &CommitId) -> Result<Vec<u8>, GitError> {
         let mut blob = self.0.find_blob(theirs(id)).map_err(wrong)?;
         Ok(std::mem::take(&mut blob.data))
+    }
+
+    /// An object with its kind, in whichever way it is kept; an error when its bytes are not what its name says.
+    pub(super) fn checked_object(&self, id: &CommitId) -> Result<Option<(ObjectKind, Vec<u8>)>, GitError> {
+        let Some(object) = self.0.try_find_object(theirs(id)).map_err(wrong)? else { return Ok(None) };
+        checked(object.kind, &object.data, id).map(|kind| Some((kind, object.data.clone())))
+    }
+
+    /// A loose object, whatever packs have: an error when its file is damaged.
+    pub(super) fn check_loose(&self, id: &CommitId) -> Result<(), GitError> {
+        let loose = self.0.objects.store_ref().path().to_owned();
+        let loose = gix::odb::loose::Store::at(loose, gix::hash::Kind::Sha1);
+        let mut bytes = Vec::new();
+        let found = loose.try_find(&theirs(id), &mut bytes).map_err(wrong)?;
+        found.map_or(Ok(()), |object| checked(object.kind, object.data, id).map(drop))
+    }
+
+    /// Every object of a pack by its index, and what is wrong with each.
+    pub(super) fn check_pack(&self, index: &Path) -> Result<Vec<(CommitId, GitError)>, GitError> {
+        let bundle = gix::odb::pack::Bundle::at(index, gix::hash::Kind::Sha1).map_err(wrong)?;
+        let mut flawed = Vec::new();
+        let (mut bytes, mut inflate) = (Vec::new(), gix::zlib::Inflate::default());
+        let mut cache = gix::odb::pack::cache::Never;
+        for at in 0..bundle.index.num_objects() {
+            let id = ours(bundle.index.oid_at_index(at));
+            let found = bundle.get_object_by_index(at, &mut bytes, &mut inflate, &mut cache);
+            let state = match found {
+                Ok((object, _)) => checked(object.kind, object.data, &id).map(drop),
+                Err(error) => Err(GitError(error.to_string())),
+            };
+            flawed.extend(state.err().map(|error| (id, error)));
+        }
+        Ok(flawed)
     }
 
     pub(super) fn merge_bases(&self, a: &CommitId, b: &CommitId) -> Result<Vec<CommitId>, GitError> {

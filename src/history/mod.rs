@@ -28,9 +28,11 @@
 //! record is written before anything moves, so none is ever missing. Renaming a branch makes the new name before it removes the old one.
 
 mod boot;
+mod check;
 mod commits;
 mod edit;
 mod error;
+mod fresh;
 mod git;
 mod head;
 mod journal;
@@ -46,11 +48,14 @@ mod sweep;
 mod sync;
 #[cfg(test)]
 mod tests;
+mod thin;
 mod undo;
+mod values;
 mod walk;
 
 pub use crate::disk::Durability;
 pub use boot::{BATCH_AGE, Interrupted};
+pub use check::{CheckedCommit, CheckedLog, CheckedRef, CommitFlaw, GitFlaw, HeadFound, RefTip};
 pub use commits::{CommitRecord, MAX_RECORD_BYTES, NewCommit, RECORD_NAME};
 pub use edit::{EditError, Expected, HeadEdit, RefEdit};
 pub use error::{GitError, HistoryError};
@@ -61,6 +66,8 @@ pub use operations::{HeadMove, HeadTo, Operation, Purpose, RefMove};
 pub use pack::Packed;
 pub use reflog::ReflogEntry;
 pub use resolve::{ResolveError, RevisionSet};
+pub use sweep::Leftover;
+pub use thin::{Logged, Pruned, Tips};
 pub use undo::Undone;
 pub use walk::{Order, Walk, WalkOptions, Walked};
 
@@ -119,6 +126,8 @@ pub struct History {
     sync_failed: AtomicBool,
     /// What is to be looked at after a power cut.
     interrupted: Mutex<Option<Interrupted>>,
+    /// Objects that this handle wrote lately.
+    fresh: Mutex<fresh::Fresh>,
 }
 
 impl std::fmt::Debug for History {
@@ -136,23 +145,31 @@ impl History {
     /// # Errors
     /// [`HistoryError::Missing`] when there is none.
     pub fn open(directory: &Path, options: Options) -> Result<Self, HistoryError> {
+        let history = Self::inspect(directory, options)?;
+        // Where nothing can be written nothing can be put right, but read.
+        let _ = history.after_boot();
+        // What a dead process left half done can still be read. Whoever may write finishes it, here or at the next edit.
+        let _ = history.recover();
+        Ok(history)
+    }
+
+    /// The same, and what a dead process left half done stays as it is.
+    pub fn inspect(directory: &Path, options: Options) -> Result<Self, HistoryError> {
         // A path without a parent could not have the lock file beside it.
         let directory = std::path::absolute(directory)
             .map_err(|source| HistoryError::io("finding", directory, source))?;
         if !directory.join("HEAD").exists() {
             return Err(HistoryError::Missing(directory));
         }
+        // Git's library wants to know where the process is, and calls a repository unusable when that directory has been deleted.
+        std::env::current_dir()
+            .map_err(|source| HistoryError::io("finding the working directory", Path::new("."), source))?;
         let git = git::Git::open(&directory)
             .map_err(|source| HistoryError::NotARepository { path: directory.clone(), source })?;
         let lock_path = directory.with_extension("lock");
         let unsynced = Mutex::new(BTreeSet::new());
-        let (sync_failed, interrupted) = (AtomicBool::new(false), Mutex::default());
-        let history = Self { directory, lock_path, git, options, unsynced, sync_failed, interrupted };
-        // Where nothing can be written nothing can be put right, but read.
-        let _ = history.after_boot();
-        // What a dead process left half done can still be read. Whoever may write finishes it, here or at the next edit.
-        let _ = history.recover();
-        Ok(history)
+        let (sync_failed, fresh, interrupted) = (AtomicBool::new(false), Mutex::default(), Mutex::default());
+        Ok(Self { directory, lock_path, git, options, unsynced, sync_failed, fresh, interrupted })
     }
 
     /// Opens the repository in `directory`, made first when there is none.

@@ -129,7 +129,7 @@ impl History {
     }
 
     /// Puts loose objects, and those of these packs, into one new pack and removes what they were in.
-    fn pack_objects(&self, loose: &[CommitId], packs: &[PathBuf]) -> Result<Packed, HistoryError> {
+    pub(super) fn pack_objects(&self, loose: &[CommitId], packs: &[PathBuf]) -> Result<Packed, HistoryError> {
         let failed = |source| self.git_error("packing objects", source);
         let git = self.git.local();
         let mut ids = loose.to_vec();
@@ -160,13 +160,13 @@ impl History {
         Ok(Packed { objects: ids.len(), packs: packs.len() })
     }
 
-    fn loose_path(&self, id: &CommitId) -> PathBuf {
+    pub(super) fn loose_path(&self, id: &CommitId) -> PathBuf {
         let hex = id.to_string();
         self.directory.join("objects").join(&hex[..2]).join(&hex[2..])
     }
 
     /// Every whole loose object. An empty one is what a power cut leaves.
-    fn loose_objects(&self) -> Result<Vec<CommitId>, HistoryError> {
+    pub(super) fn loose_objects(&self) -> Result<Vec<CommitId>, HistoryError> {
         let mut found = self.loose_files()?;
         found.retain(|(_, path)| path.metadata().is_ok_and(|metadata| metadata.len() > 0));
         Ok(found.into_iter().map(|(id, _)| id).collect())
@@ -186,7 +186,7 @@ impl History {
     }
 
     /// The indices of packs that may be joined: not those that somebody wants kept.
-    fn packs(&self) -> Result<Vec<PathBuf>, HistoryError> {
+    pub(super) fn packs(&self) -> Result<Vec<PathBuf>, HistoryError> {
         let mut found = entries(&self.directory.join("objects/pack"))?;
         found.retain(|path| {
             let is_index = path.extension().is_some_and(|extension| extension == "idx");
@@ -210,7 +210,7 @@ pub(super) fn entries(directory: &Path) -> Result<Vec<PathBuf>, HistoryError> {
     }
 }
 
-fn remove(path: &Path) -> Result<(), HistoryError> {
+pub(super) fn remove(path: &Path) -> Result<(), HistoryError> {
     match std::fs::remove_file(path) {
         // A `git gc` was faster, or there was none.
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

@@ -150,7 +150,7 @@ fn insert(db: &Connection, fact: &CommitFact) -> rusqlite::Result<()> {
     Ok(())
 }
 
-fn fact(row: &Row<'_>) -> rusqlite::Result<CommitFact> {
+pub(super) fn fact(row: &Row<'_>) -> rusqlite::Result<CommitFact> {
     let parents: Vec<u8> = row.get(2)?;
     let (parents, rest) = parents.as_chunks::<20>();
     if !rest.is_empty() {

@@ -70,7 +70,7 @@ pub enum IndexError {
         doing: &'static str,
     },
     /// SQLite failed in another way.
-    #[error("{doing} in {} failed: {source}", path.display())]
+    #[error("{doing} in {}: {source}", path.display())]
     Sqlite {
         /// The file.
         path: PathBuf,

@@ -22,6 +22,8 @@
 //! leaves half of one.
 
 mod chains;
+mod check;
+mod collect;
 mod commits;
 mod connect;
 mod error;
@@ -34,6 +36,7 @@ mod schema;
 mod tests;
 
 pub use chains::ChainRecord;
+pub use collect::{Forgotten, KnownObject, RunHold};
 pub use commits::{CommitFact, Origin};
 pub use error::IndexError;
 pub use images::ImageRecord;

@@ -227,15 +227,7 @@ impl Index {
 
     /// Forgets runs. Commits made of them stay known, without a run.
     pub fn forget_runs(&self, seqs: &[i64]) -> Result<(), IndexError> {
-        self.write("forgetting runs", |db| {
-            let mut unlink = db.prepare_cached("UPDATE history SET run = NULL WHERE run = ?1")?;
-            let mut delete = db.prepare_cached("DELETE FROM run WHERE seq = ?1")?;
-            for seq in seqs {
-                unlink.execute([seq])?;
-                delete.execute([seq])?;
-            }
-            Ok(())
-        })
+        self.write("forgetting runs", |db| super::collect::forget_runs(db, seqs))
     }
 
     /// States that begin with the prefix, in order, at most `limit`: results and parents of runs, states

@@ -125,6 +125,13 @@ pub(super) const MIGRATIONS: &[&str] = &[
     "
     CREATE INDEX run_by_command ON run (substr(command, 1, 48));
     ",
+    // When a remembered run was last used, where that is later than when it ran: apart from the wide rows.
+    "
+    CREATE TABLE run_use (
+        run INTEGER PRIMARY KEY,
+        used_ms INTEGER NOT NULL
+    ) STRICT;
+    ",
 ];
 
 /// The version that this program writes.

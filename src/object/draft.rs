@@ -453,7 +453,7 @@ impl NewNode {
 }
 
 /// The name of a hard-link group: over each sorted member path, its length as 32 bits, then its bytes.
-fn group_of(paths: &[TreePath]) -> LinkGroup {
+pub(crate) fn group_of(paths: &[TreePath]) -> LinkGroup {
     let mut hasher = blake3::Hasher::new();
     for path in paths {
         let bytes = path.to_bytes();
@@ -494,15 +494,37 @@ fn collect_links(
 }
 
 fn write(directory: &mut Directory, sink: &mut dyn TreeSink) -> Result<(TreeId, Summary), DraftError> {
+    write_below(directory, sink).map_err(|error| *error)?;
+    write_one(directory, sink)
+}
+
+/// Writes what is below a directory. Nothing else is in this function: it calls itself for each of up to [`MAX_DEPTH`] levels, and a thread's
+/// stack must be enough for that in a program that nobody has optimised.
+fn write_below(directory: &mut Directory, sink: &mut dyn TreeSink) -> Result<(), Box<DraftError>> {
+    if directory.stored.is_some() {
+        return Ok(());
+    }
+    for child in directory.children.iter_mut().flat_map(BTreeMap::values_mut) {
+        if let Child::Directory(below) = child {
+            write_below(below, sink)?;
+            write_one(below, sink).map_err(Box::new)?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes a directory; those below it are.
+#[inline(never)]
+fn write_one(directory: &mut Directory, sink: &mut dyn TreeSink) -> Result<(TreeId, Summary), DraftError> {
     if let Some(stored) = directory.stored {
         return Ok(stored);
     }
-    let children = directory.children.as_mut().expect("what is not stored is loaded");
+    let children = directory.children.as_ref().expect("what is not stored is loaded");
     let mut entries = Vec::with_capacity(children.len());
     for (name, child) in children {
         let entry = match child {
             Child::Directory(below) => {
-                let (tree, summary) = write(below, sink)?;
+                let (tree, summary) = below.stored.expect("what is below is written first");
                 Entry { meta: below.meta.clone(), node: Node::Directory { tree, below: summary } }
             }
             Child::Leaf(leaf) => Entry { meta: leaf.0.clone(), node: stored_node(leaf.1.clone()) },

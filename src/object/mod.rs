@@ -32,6 +32,7 @@ mod tree;
 
 pub use codec::DecodeError;
 pub use diff::{Change, ChangeKind, diff};
+pub(crate) use draft::group_of;
 pub use draft::{Draft, DraftError, LinkKey, NewNode};
 pub use id::{
     BlobHasher, BlobId, CommitId, IdPrefix, LinkGroup, OperationId, ParseIdError, RunKey, StateId, TreeId,

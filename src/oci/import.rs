@@ -86,10 +86,63 @@ pub struct LayerFacts {
     pub media_type: String,
 }
 
-/// Reads an image into a batch, which the caller commits; on an error the batch should be dropped.
-///
-/// Layers are never extracted: entries become tree entries, bodies become blobs. Every digest and size that the image gives is checked
-/// of what is read.
+/// An image whose documents were read, and whose layers were not.
+#[derive(Debug)]
+pub struct Opened {
+    image: Image,
+    options: ImportOptions,
+    /// Whether its layers lie among the originals.
+    original: bool,
+}
+
+/// Finds an image and reads what it says of itself. `scratch` is where a compressed archive is unpacked; it must stay until the import.
+pub fn open(source: &ImageSource, scratch: &Path, options: &ImportOptions) -> Result<Opened, ImportError> {
+    let image = image::open(source, scratch, options)?;
+    Ok(Opened { image, options: options.clone(), original: false })
+}
+
+/// Opens the image of a manifest whose parts are all among the originals, as a pull leaves them.
+pub fn open_original(
+    manifest: &DocumentFacts,
+    originals: &Originals,
+    options: &ImportOptions,
+) -> Result<Opened, ImportError> {
+    let parts = Parts::Originals { originals: originals.clone(), documents: None };
+    let descriptor = document::descriptor(&manifest.digest, manifest.size, &manifest.media_type)?;
+    let image = image::open_chosen(&parts, &descriptor, None, options)?;
+    Ok(Opened { image, options: options.clone(), original: true })
+}
+
+impl Opened {
+    /// What its file system is, by the ChainID of all its layers; `None` for a root archive, which does not say.
+    pub fn chain(&self) -> Option<Digest> {
+        chain::of_layers(&self.image.layers).pop()
+    }
+
+    /// Reads it into a batch, which the caller commits; on an error the batch should be dropped.
+    ///
+    /// Layers are never extracted: entries become tree entries, bodies become blobs. Every digest and size that the image gives is checked
+    /// of what is read. An original that is not what its digest says is thrown away, so that the next pull brings it again.
+    pub fn import(
+        self,
+        batch: &mut Batch<'_>,
+        store: &Store,
+        originals: &Originals,
+        known: &dyn KnownLayers,
+    ) -> Result<Imported, ImportError> {
+        let Self { image, options, original } = self;
+        let digests: Vec<_> = image.layers.iter().filter_map(|layer| layer.digest.clone()).collect();
+        let imported = import_image(image, batch, store, originals, known, &options);
+        if let (true, Err(ImportError::Layer { layer, .. })) = (original, &imported) {
+            for digest in digests.iter().filter(|digest| digest.to_string() == *layer) {
+                originals.discard_if_damaged(digest)?;
+            }
+        }
+        imported
+    }
+}
+
+/// Opens an image and reads it into a batch, which the caller commits; see [`Opened::import`].
 pub fn import(
     source: &ImageSource,
     batch: &mut Batch<'_>,
@@ -98,32 +151,7 @@ pub fn import(
     known: &dyn KnownLayers,
     options: &ImportOptions,
 ) -> Result<Imported, ImportError> {
-    let image = image::open(source, batch.scratch(), options)?;
-    import_image(image, batch, store, originals, known, options)
-}
-
-/// Imports the image of a manifest whose parts are all among the originals, as a pull leaves them.
-///
-/// A layer that is there and is not what its digest says is thrown away, so that the next pull brings it again.
-pub fn import_original(
-    manifest: &DocumentFacts,
-    batch: &mut Batch<'_>,
-    store: &Store,
-    originals: &Originals,
-    known: &dyn KnownLayers,
-    options: &ImportOptions,
-) -> Result<Imported, ImportError> {
-    let parts = Parts::Originals { originals: originals.clone(), documents: None };
-    let descriptor = document::descriptor(&manifest.digest, manifest.size, &manifest.media_type)?;
-    let image = image::open_chosen(&parts, &descriptor, None, options)?;
-    let digests: Vec<_> = image.layers.iter().filter_map(|layer| layer.digest.clone()).collect();
-    let imported = import_image(image, batch, store, originals, known, options);
-    if let Err(ImportError::Layer { layer, .. }) = &imported {
-        for digest in digests.iter().filter(|digest| digest.to_string() == *layer) {
-            originals.discard_if_damaged(digest)?;
-        }
-    }
-    imported
+    open(source, batch.scratch(), options)?.import(batch, store, originals, known)
 }
 
 fn import_image(
@@ -141,6 +169,9 @@ fn import_image(
         }
     }
     let base = chain::deepest(&chains, &image.layers, store, known)?;
+    if let Some(base) = &base {
+        batch.rely_on_tree(&base.tree)?;
+    }
     let (below, rest) = image.layers.split_at(base.as_ref().map_or(0, |base| base.layers.len()));
     // A layer that need not be read for its files may still have to be for its original.
     let copies = below.iter().map(|layer| copy(layer, &options.limits)).collect::<Result<Vec<_>, _>>()?;
@@ -219,9 +250,17 @@ fn keep_of(
     let path = scratch.join(format!("original-{number}"));
     let failed =
         |error: std::io::Error| ImportError::Layer { layer: layer.name.clone(), source: error.into() };
+    let len = layer.section.len().unwrap_or(0);
     Ok(match layer.digest.is_some() && layer.format().map_err(failed)? != Format::Plain {
-        true => Keep::Copy(path),
-        false => Keep::Skeleton(path),
+        true => {
+            originals.reserve(len)?;
+            Keep::Copy(path)
+        }
+        false => {
+            // Headers of 512 bytes a file, mostly zeros, and their blobs' names.
+            originals.reserve(len / 32)?;
+            Keep::Skeleton(path)
+        }
     })
 }
 

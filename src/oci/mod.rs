@@ -16,6 +16,7 @@
 mod blobs;
 mod build;
 mod chain;
+mod check;
 mod compress;
 mod config;
 mod decompress;
@@ -59,13 +60,16 @@ pub use build::{
     BuildError, BuildOptions, Built, BuiltLayer, Layering, Lineage, LineageStep, Part, PartBytes, build,
 };
 pub use chain::{ChainFact, KnownLayers, LAYER_RULES};
+pub use check::OriginalFile;
 pub use compress::{Compression, Compressor, InvalidCompression};
 pub use digest::Digest;
 pub use error::{ImportError, LayerError};
 pub use export::write_tar;
-pub use import::{DocumentFacts, ImageFacts, ImportOptions, Imported, LayerFacts, import, import_original};
+pub use import::{
+    DocumentFacts, ImageFacts, ImportOptions, Imported, LayerFacts, Opened, import, open, open_original,
+};
 pub use limits::{LimitError, Limits};
-pub use originals::Originals;
+pub use originals::{Original, Originals};
 pub use outputs::{OutputError, write_docker_archive, write_file, write_layout, write_oci_archive};
 pub use source::ImageSource;
 pub use stream::{TarRead, read_tar};

@@ -129,6 +129,30 @@ pub(super) fn assemble(
     }
 }
 
+/// The blobs that a skeleton names.
+pub(super) fn blobs_of(path: &Path) -> Result<Vec<BlobId>, AssembleError> {
+    let mut skeleton = io::BufReader::new(File::open(path)?);
+    if array(&mut skeleton)? != *MAGIC {
+        return Err(AssembleError::Damaged);
+    }
+    let mut records = zstd::Decoder::with_buffer(skeleton)?;
+    let mut blobs = Vec::new();
+    loop {
+        match array::<1>(&mut records)?[0] {
+            END => return Ok(blobs),
+            LITERAL => {
+                let len = u64::from(u32::from_le_bytes(array(&mut records)?));
+                io::copy(&mut Read::by_ref(&mut records).take(len), &mut io::sink())?;
+            }
+            BLOB => {
+                blobs.push(BlobId::from_bytes(array(&mut records)?));
+                array::<8>(&mut records)?;
+            }
+            _ => return Err(AssembleError::Damaged),
+        }
+    }
+}
+
 fn array<const N: usize>(skeleton: &mut impl Read) -> Result<[u8; N], AssembleError> {
     let mut bytes = [0; N];
     fill(skeleton, &mut bytes)?;

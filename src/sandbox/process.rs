@@ -20,7 +20,8 @@ pub enum Forked {
 }
 
 /// Makes the calling process fit to be the worker: no descriptors but the standard ones, a session of its own so that
-/// the terminal's signals pass it by, and no working directory that could keep a file system busy.
+/// the terminal's signals pass it by, as many open files as it may have,
+/// and no working directory that could keep a file system busy.
 pub fn become_worker() -> io::Result<()> {
     sys::close_from(3)?;
     // Fails only for a process that leads its group already; then it is as good as done.
@@ -30,6 +31,10 @@ pub fn become_worker() -> io::Result<()> {
     let core = rustix::process::getrlimit(rustix::process::Resource::Core);
     let limit = rustix::process::Rlimit { current: Some(1).min(core.maximum.or(Some(1))), ..core };
     let _ = rustix::process::setrlimit(rustix::process::Resource::Core, limit);
+    // A deep tree takes an open directory for each level. What runs in a sandbox has limits of its own.
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let limit = rustix::process::Rlimit { current: files.maximum, ..files };
+    let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, limit);
     Ok(rustix::process::chdir("/")?)
 }
 

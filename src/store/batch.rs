@@ -4,6 +4,10 @@
 //! Blobs are written to a scratch directory first. [`Batch::commit`] syncs them, gives them their names, appends trees and states to a segment,
 //! and syncs the directories: names never precede bytes.
 //!
+//! # Locking
+//! A batch shares the deleters' lock for its whole life, or, for long work, only at its two ends: then it notes which known objects it
+//! relies on, and when something was deleted meanwhile it looks whether they are still there before it makes anything visible.
+//!
 //! A large batch keeps its blobs in directories like those of `objects/`, so that threads do not wait for one directory, and where the store
 //! has no such directory yet the whole directory gets its name at once.
 
@@ -15,9 +19,12 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
+use super::room::Filling;
 use super::segment::{self, ObjectKind};
-use super::{Store, StoreError};
-use crate::disk::{DiskError, Scratch, SyncSet, create_dir_all_private, rename, sync_file_system};
+use super::{Lease, Leased, Store, StoreError, Undeleted};
+use crate::disk::{
+    DiskError, Scratch, SparseWriter, SyncSet, create_dir_all_private, rename, sync_file_system,
+};
 use crate::object::{BlobHasher, BlobId, Meta, SourceError, State, StateId, TreeId, TreeSink};
 
 /// Objects on their way into the store. Blobs may be added from several threads.
@@ -29,7 +36,24 @@ pub struct Batch<'s> {
     next: AtomicU64,
     packed: Vec<(ObjectKind, [u8; 32], Vec<u8>)>,
     packed_ids: HashSet<[u8; 32]>,
+    /// That nothing is deleted; `None` for long work.
+    undeleted: Option<Undeleted>,
+    /// The deleters' generation when it began.
+    generation: u64,
+    relied: Relied,
+    filling: Option<Filling>,
 }
+
+/// Known objects that a long batch does not write again.
+#[derive(Debug, Default)]
+struct Relied {
+    blobs: Mutex<HashSet<BlobId>>,
+    packed: HashSet<[u8; 32]>,
+    leases: Mutex<Vec<Lease>>,
+}
+
+/// Room that a stream asks for at a time.
+const WRITER_ROOM_BYTES: u64 = 64 << 10;
 
 /// Up to this many blobs are not worth directories of their own.
 const FLAT_BLOBS: usize = 64;
@@ -85,14 +109,19 @@ impl HashedBytes {
 /// A blob whose bytes arrive as a stream.
 #[derive(Debug)]
 pub struct BlobWriter {
-    file: File,
+    file: SparseWriter,
     path: PathBuf,
     hasher: BlobHasher,
     len: u64,
+    /// For how many of them there is room.
+    filled: u64,
+    filling: Option<Filling>,
 }
 
 impl<'s> Batch<'s> {
-    pub(super) fn new(store: &'s Store) -> Result<Self, StoreError> {
+    pub(super) fn new(store: &'s Store, lasting: bool) -> Result<Self, StoreError> {
+        let undeleted = store.undeleted()?;
+        let generation = undeleted.generation();
         let scratch = Scratch::new(&store.layout().tmp())?;
         Ok(Self {
             store,
@@ -101,6 +130,11 @@ impl<'s> Batch<'s> {
             next: AtomicU64::new(0),
             packed: Vec::new(),
             packed_ids: HashSet::new(),
+            undeleted: lasting.then_some(undeleted),
+            generation,
+            relied: Relied::default(),
+            // Who makes room deletes, and must not wait for who keeps deleters away.
+            filling: store.room.clone().filter(|_| !lasting).map(Filling::new),
         })
     }
 
@@ -123,6 +157,12 @@ impl<'s> Batch<'s> {
 
     fn put_named(&self, id: BlobId, bytes: &[u8], meta: Option<&Meta>) -> Result<(), StoreError> {
         let Some(waiting) = self.claim(&id, bytes.len() as u64)? else { return Ok(()) };
+        if let Some(filling) = &self.filling
+            && let Err(error) = filling.take(bytes.len() as u64)
+        {
+            self.lock().places.remove(&id);
+            return Err(error);
+        }
         let path = self.waiting_path(&id, waiting);
         let written = open_new(&path).and_then(|mut file| {
             file.write_all(bytes)?;
@@ -139,13 +179,18 @@ impl<'s> Batch<'s> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let path = self.scratch.path().join(format!("stream-{number}"));
         let file = open_new(&path).map_err(|error| DiskError::new("create", &path, error))?;
-        Ok(BlobWriter { file, path, hasher: BlobHasher::new(), len: 0 })
+        let (file, hasher) = (SparseWriter::new(file), BlobHasher::new());
+        Ok(BlobWriter { file, path, hasher, len: 0, filled: 0, filling: self.filling.clone() })
     }
 
     /// Takes a finished stream in; gives its id and length in bytes.
     pub fn put_stream(&self, writer: BlobWriter, meta: Option<&Meta>) -> Result<(BlobId, u64), StoreError> {
         let id = writer.hasher.finish();
-        let done = dress(&writer.file, meta).map_err(|error| DiskError::new("write", &writer.path, error));
+        let done = writer
+            .file
+            .finish()
+            .and_then(|file| dress(&file, meta))
+            .map_err(|error| DiskError::new("write", &writer.path, error));
         match done {
             Ok(()) => self.adopt(&writer.path, id, writer.len)?,
             Err(error) => return Err(error.into()),
@@ -161,6 +206,16 @@ impl<'s> Batch<'s> {
             }
             None => Ok(std::fs::remove_file(path).map_err(|error| DiskError::new("remove", path, error))?),
         }
+    }
+
+    /// Notes that a known tree is part of what is made: one that was found by a record rather than reached from what is in use.
+    pub fn rely_on_tree(&mut self, id: &TreeId) -> Result<(), StoreError> {
+        if self.undeleted.is_none() {
+            let lease = self.store.lease(Leased::Tree(*id))?;
+            self.relied.leases.lock().expect("no holder panics").push(lease);
+            self.relied.packed.insert(*id.as_bytes());
+        }
+        Ok(())
     }
 
     /// Takes in a blob that something else, such as the worker, put at [`Batch::blob_scratch`].
@@ -181,7 +236,13 @@ impl<'s> Batch<'s> {
     }
 
     fn put_packed(&mut self, kind: ObjectKind, id: [u8; 32], bytes: Vec<u8>) -> Result<(), StoreError> {
-        if self.packed_ids.contains(&id) || self.store.has_packed(&id)? {
+        if self.packed_ids.contains(&id) {
+            return Ok(());
+        }
+        if self.store.has_packed(&id)? {
+            if self.undeleted.is_none() {
+                self.relied.packed.insert(id);
+            }
             return Ok(());
         }
         self.packed_ids.insert(id);
@@ -194,9 +255,13 @@ impl<'s> Batch<'s> {
         Ok(sync_file_system(self.scratch.path(), self.store.durability())?)
     }
 
-    /// Makes everything visible: bytes first, names then.
-    pub fn commit(self) -> Result<(), StoreError> {
-        let Self { store, scratch, blobs, packed, .. } = self;
+    /// Makes everything visible: bytes first, names then. Nothing is deleted until what is given back goes: by then something that lasts
+    /// has to lead to the new objects, a lease, a ref or a row.
+    ///
+    /// # Errors
+    /// [`StoreError::Vanished`] when a long batch relied on something that was deleted. Nothing is visible then.
+    pub fn commit(self) -> Result<Undeleted, StoreError> {
+        let Self { store, scratch, blobs, packed, undeleted, generation, mut relied, filling, .. } = self;
         let Blobs { places, spread } = blobs.into_inner().expect("no holder panics");
         let durability = store.durability();
         let mut bytes = SyncSet::new(durability);
@@ -204,6 +269,14 @@ impl<'s> Batch<'s> {
             bytes.file(&waiting.below(scratch.path(), id));
         }
         bytes.finish()?;
+        let undeleted = match undeleted {
+            Some(undeleted) => undeleted,
+            None => store.undeleted()?,
+        };
+        if undeleted.generation() != generation {
+            relied.check(store)?;
+        }
+        let _leases = std::mem::take(&mut relied.leases);
         let objects = store.layout().objects();
         let mut names = SyncSet::new(durability);
         let mut placed = [false; 256];
@@ -227,7 +300,13 @@ impl<'s> Batch<'s> {
             names.directory(&objects);
         }
         names.finish()?;
-        segment::append(store.layout(), store.catalog.as_ref(), durability, &packed)
+        segment::append(store.layout(), store.catalog.as_ref(), durability, &packed)?;
+        if let Some(room) = &store.room {
+            let packed_bytes = packed.iter().map(|(_, _, bytes)| bytes.len() as u64 + 37).sum::<u64>();
+            room.spent(packed_bytes + filling.as_ref().map_or(0, Filling::taken));
+        }
+        drop(filling);
+        Ok(undeleted)
     }
 
     /// Where this batch is to write the blob; `None` when the store or the batch has it.
@@ -235,6 +314,18 @@ impl<'s> Batch<'s> {
     /// A blob in the store that was cut short, by a power cut for one, is written again.
     fn claim(&self, id: &BlobId, len: u64) -> Result<Option<Waiting>, StoreError> {
         if self.store.blob_len(id)? == Some(len) {
+            if self.undeleted.is_none() {
+                if self.filling.is_some() {
+                    // Making room for this very batch must not take what it found.
+                    let _undeleted = self.store.undeleted()?;
+                    let lease = self.store.leases.take(Leased::Blob(*id))?;
+                    if self.store.blob_len(id)? != Some(len) {
+                        return self.claim(id, len);
+                    }
+                    self.relied.leases.lock().expect("no holder panics").push(lease);
+                }
+                self.relied.blobs.lock().expect("no holder panics").insert(*id);
+            }
             return Ok(None);
         }
         let mut blobs = self.lock();
@@ -265,6 +356,23 @@ impl<'s> Batch<'s> {
 
     fn lock(&self) -> MutexGuard<'_, Blobs> {
         self.blobs.lock().expect("no holder panics")
+    }
+}
+
+impl Relied {
+    fn check(&self, store: &Store) -> Result<(), StoreError> {
+        let vanished = |kind: ObjectKind, id: String| Err(StoreError::Vanished { kind: kind.word(), id });
+        for id in &self.packed {
+            if !store.has_packed(id)? {
+                return vanished(ObjectKind::Tree, TreeId::from_bytes(*id).to_string());
+            }
+        }
+        for id in self.blobs.lock().expect("no holder panics").iter() {
+            if store.blob_len(id)?.is_none() {
+                return vanished(ObjectKind::Blob, id.to_string());
+            }
+        }
+        Ok(())
     }
 }
 
@@ -302,6 +410,15 @@ impl BlobWriter {
 
 impl Write for BlobWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // Holes take none.
+        if let Some(filling) = &self.filling
+            && self.len + bytes.len() as u64 > self.filled
+            && bytes.iter().any(|byte| *byte != 0)
+        {
+            let more = (bytes.len() as u64).max(WRITER_ROOM_BYTES);
+            filling.take(more).map_err(io::Error::other)?;
+            self.filled = self.len + more;
+        }
         let count = self.file.write(bytes)?;
         self.hasher.update(&bytes[..count]);
         self.len += count as u64;

@@ -3,12 +3,17 @@
 use std::path::{Path, PathBuf};
 
 use crate::disk::{
-    DiskError, Durability, SyncSet, create_dir_all_private, exists, read_limited, write_atomic,
+    DiskError, Durability, Scratch, SyncSet, create_dir_all_private, exists, features, file_system,
+    read_limited, write_atomic,
 };
 use crate::object::BlobId;
 
 /// The version of the store format that this program reads and writes.
 pub const FORMAT_VERSION: u32 = 1;
+
+/// The longest absolute path of a store, in bytes: SQLite opens no file whose path has more than 512 (`SQLITE_MAX_PATHLEN` in its
+/// `os_unix.c`), and neither the index's journal nor what lies deep in the history must come near it.
+pub const MAX_STORE_PATH_BYTES: usize = 400;
 
 const FORMAT_HEAD: &str = "treebox store ";
 const FORMAT_LIMIT_BYTES: u64 = 65_536;
@@ -30,6 +35,19 @@ pub enum FormatError {
         path: PathBuf,
         /// Its version.
         found: u32,
+    },
+    /// The path is too long.
+    #[error("a store's path has at most {MAX_STORE_PATH_BYTES} bytes and {} has {}: give a shorter one with --store", .0.display(), .0.as_os_str().len())]
+    PathTooLong(PathBuf),
+    /// The file system cannot hold a store.
+    #[error("cannot keep a store in {} ({kind}): {reason}; give a directory on ext4, XFS, btrfs or tmpfs with --store", path.display())]
+    Unfit {
+        /// The directory.
+        path: PathBuf,
+        /// The file system's name.
+        kind: String,
+        /// What it lacks.
+        reason: &'static str,
     },
     /// The store needs a feature that this program lacks.
     #[error("{} uses the store feature `{feature}`, which this treebox does not know: use a newer treebox", path.display())]
@@ -53,12 +71,40 @@ pub struct Layout {
 impl Layout {
     /// Opens the store at `root`, or makes one where there is nothing.
     pub fn open_or_create(root: &Path) -> Result<Self, FormatError> {
+        if root.as_os_str().len() > MAX_STORE_PATH_BYTES {
+            return Err(FormatError::PathTooLong(root.to_owned()));
+        }
         let layout = Self { root: root.to_owned() };
         if !exists(&layout.format())? {
             layout.create()?;
         }
         layout.check()?;
         Ok(layout)
+    }
+
+    /// The store at `root`, which is looked at as it is: its format may be damaged, and nothing is made.
+    ///
+    /// # Errors
+    /// When there is no store, or one that a later program made.
+    pub fn inspect(root: &Path) -> Result<Self, FormatError> {
+        let root = std::fs::canonicalize(root).map_err(|error| DiskError::new("find", root, error))?;
+        let layout = Self { root };
+        match layout.check() {
+            Err(error @ (FormatError::Newer { .. } | FormatError::Feature { .. })) => Err(error),
+            // What a store has from its first moment.
+            Err(error) if !layout.objects().is_dir() => Err(error),
+            _ => Ok(layout),
+        }
+    }
+
+    /// What is wrong with the format file.
+    pub fn format_flaw(&self) -> Option<String> {
+        match self.check() {
+            Ok(()) => None,
+            Err(FormatError::Disk(error)) if error.is_not_found() => Some("it is not there".to_owned()),
+            Err(FormatError::NotAStore(_)) => Some("it is not understood".to_owned()),
+            Err(error) => Some(error.to_string()),
+        }
     }
 
     fn create(&self) -> Result<(), FormatError> {
@@ -74,6 +120,11 @@ impl Layout {
                 "owners",
                 "caches",
                 "checkouts",
+                "flights",
+                "gc.lock",
+                "leases",
+                "max-size",
+                "usage",
                 "originals",
                 "replay",
                 "tmp",
@@ -91,6 +142,7 @@ impl Layout {
                 return Err(FormatError::Occupied(self.root.clone()));
             }
         }
+        self.judge_disk()?;
         for dir in [self.objects(), self.pack(), self.layers(), self.tmp()] {
             create_dir_all_private(&dir)?;
         }
@@ -111,7 +163,28 @@ impl Layout {
         Ok(())
     }
 
+    /// Refuses a file system that cannot hold a store; leaves nothing there then.
+    fn judge_disk(&self) -> Result<(), FormatError> {
+        let tmp = self.tmp();
+        create_dir_all_private(&tmp)?;
+        let found = Scratch::new(&tmp).and_then(|scratch| features(scratch.path()));
+        let refused = match found {
+            Ok(found) => match found.unfit() {
+                Some(reason) => FormatError::Unfit { path: self.root.clone(), kind: found.kind, reason },
+                None => return Ok(()),
+            },
+            Err(error) => error.into(),
+        };
+        // Only when it is empty.
+        let _ = std::fs::remove_dir(&tmp);
+        Err(refused)
+    }
+
     fn check(&self) -> Result<(), FormatError> {
+        // It may have been brought there since it was made.
+        if let (kind, Some(reason)) = file_system(&self.root)? {
+            return Err(FormatError::Unfit { path: self.root.clone(), kind, reason });
+        }
         let bytes = read_limited(&self.format(), FORMAT_LIMIT_BYTES)?;
         let not_a_store = || FormatError::NotAStore(self.root.clone());
         let text = std::str::from_utf8(&bytes).map_err(|_| not_a_store())?;
@@ -201,6 +274,31 @@ impl Layout {
     /// Where manifests, configs and layers of images lie as they came; made with the first.
     pub fn originals(&self) -> PathBuf {
         self.root.join("originals")
+    }
+
+    /// The lock that is shared by whoever makes something, and exclusive for deleting.
+    pub fn gc_lock(&self) -> PathBuf {
+        self.root.join("gc.lock")
+    }
+
+    /// What the store may take on disk, when something bounds it.
+    pub fn max_size(&self) -> PathBuf {
+        self.root.join("max-size")
+    }
+
+    /// What the store takes on disk, counted where something bounds it.
+    pub fn usage(&self) -> PathBuf {
+        self.root.join("usage")
+    }
+
+    /// Where living processes say what they use; made with the first.
+    pub fn leases(&self) -> PathBuf {
+        self.root.join("leases")
+    }
+
+    /// Where whoever does something that others wait for says so; made with the first.
+    pub fn flights(&self) -> PathBuf {
+        self.root.join("flights")
     }
 
     /// Where half-made things lie.

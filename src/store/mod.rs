@@ -11,22 +11,33 @@
 //! - Nothing is ever changed in place.
 //!
 //! # Locking
-//! Appends to segments hold `objects/pack/lock`. Blobs need no lock: giving one name to equal bytes twice is harmless.
+//! Appends to segments hold `objects/pack/lock`. Blobs need no lock: giving one name to equal bytes twice is harmless. Against whoever deletes,
+//! makers share `gc.lock` ([`Store::undeleted`]) and say what they use ([`Store::lease`]).
 
 mod batch;
 mod blob;
+pub mod check;
+mod gc_lock;
 mod layout;
+mod lease;
 mod recover;
+mod room;
+mod scan;
 mod segment;
 mod store_error;
+mod sweep;
 #[cfg(test)]
 pub(crate) mod testing;
 
 pub use batch::{Batch, BlobWriter, HashedBytes};
 pub use blob::BlobReader;
-pub use layout::{FORMAT_VERSION, FormatError, Layout};
+pub use gc_lock::{Deleting, GcLock, Undeleted};
+pub use layout::{FORMAT_VERSION, FormatError, Layout, MAX_STORE_PATH_BYTES};
+pub use lease::{Lease, Leased};
+pub use room::Room;
 pub use segment::{Catalog, Located, ObjectKind, Placed};
 pub use store_error::StoreError;
+pub use sweep::{BlobFile, Compacted, PackEnd};
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -40,6 +51,9 @@ pub struct Store {
     layout: Layout,
     catalog: Arc<dyn Catalog>,
     durability: Durability,
+    gc_lock: Arc<GcLock>,
+    leases: Arc<lease::Leases>,
+    room: Option<Arc<dyn Room>>,
 }
 
 impl std::fmt::Debug for Store {
@@ -57,9 +71,23 @@ impl Store {
         catalog: Arc<dyn Catalog>,
         durability: Durability,
     ) -> Result<Self, StoreError> {
-        let store = Self { layout, catalog, durability };
+        let (gc_lock, leases) = (GcLock::new(layout.gc_lock()), lease::Leases::new(layout.leases()));
+        let store = Self { layout, catalog, durability, gc_lock, leases, room: None };
         segment::catch_up(&store.layout, store.catalog.as_ref())?;
         Ok(store)
+    }
+
+    /// The same store, whose long batches ask for room before they write.
+    #[must_use]
+    pub fn with_room(mut self, room: Arc<dyn Room>) -> Self {
+        self.room = Some(room);
+        self
+    }
+
+    /// The same without a look at the segments, for who has read them anew and writes nothing.
+    pub fn found_by(layout: Layout, catalog: Arc<dyn Catalog>) -> Self {
+        let (gc_lock, leases) = (GcLock::new(layout.gc_lock()), lease::Leases::new(layout.leases()));
+        Self { layout, catalog, durability: Durability::Batch, gc_lock, leases, room: None }
     }
 
     /// Where everything lies.
@@ -72,9 +100,38 @@ impl Store {
         self.durability
     }
 
-    /// A new set of objects that become visible together.
+    /// A new set of objects that become visible together. Nothing is deleted from the store while it lives.
     pub fn batch(&self) -> Result<Batch<'_>, StoreError> {
-        Batch::new(self)
+        Batch::new(self, true)
+    }
+
+    /// The same for work that takes long: what it relies on may be deleted meanwhile. Then its commit fails with [`StoreError::Vanished`], and the
+    /// work is to be done again.
+    pub fn long_batch(&self) -> Result<Batch<'_>, StoreError> {
+        Batch::new(self, false)
+    }
+
+    /// Keeps everything from being deleted while it lives: for moments.
+    pub fn undeleted(&self) -> Result<Undeleted, StoreError> {
+        Ok(self.gc_lock.share()?)
+    }
+
+    /// Keeps one thing from being deleted while it lives.
+    ///
+    /// What was there before is to be looked at after that and before [`Store::undeleted`] ends: it may have been deleted already.
+    pub fn lease(&self, what: Leased) -> Result<Lease, StoreError> {
+        let _undeleted = self.undeleted()?;
+        Ok(self.leases.take(what)?)
+    }
+
+    /// What living processes use. Complete only under the deleters' lock.
+    pub fn leased(&self) -> Result<Vec<Leased>, StoreError> {
+        Ok(lease::all(self.layout.leases().as_path())?)
+    }
+
+    /// The lock of those who delete.
+    pub fn gc_lock(&self) -> &Arc<GcLock> {
+        &self.gc_lock
     }
 
     /// The state of that name.
@@ -106,9 +163,18 @@ impl Store {
     }
 
     fn packed(&self, kind: ObjectKind, id: &[u8; 32]) -> Result<Vec<u8>, StoreError> {
-        let located = self.catalog.locate(id).map_err(StoreError::Catalog)?;
-        let located = located.ok_or_else(|| StoreError::missing(kind, &TreeId::from_bytes(*id)))?;
-        segment::read(&self.layout, kind, id, located)
+        let mut before = None;
+        loop {
+            let located = self.catalog.locate(id).map_err(StoreError::Catalog)?;
+            let located = located.ok_or_else(|| StoreError::missing(kind, &TreeId::from_bytes(*id)))?;
+            match segment::read(&self.layout, kind, id, located) {
+                // The segment may have been compacted between the look and the read: then it lies elsewhere now.
+                Err(StoreError::Missing { .. } | StoreError::Damaged { .. }) if before != Some(located) => {
+                    before = Some(located);
+                }
+                read => return read,
+            }
+        }
     }
 }
 

@@ -13,12 +13,13 @@ use std::io::Write;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::PathBuf;
 
+use super::scan::{Piece, scan};
 use super::{Layout, StoreError};
 use crate::disk::{DiskError, Durability, FileLock, LockMode, SyncSet};
 use crate::object::{SourceError, TreeId};
 
-const HEAD: &[u8; 8] = b"tbseg\0\0\x01";
-const RECORD_HEAD_BYTES: u64 = 1 + 4 + 32;
+pub(super) const HEAD: &[u8; 8] = b"tbseg\0\0\x01";
+pub(super) const RECORD_HEAD_BYTES: u64 = 1 + 4 + 32;
 /// A segment that has reached this size gets no more records.
 const SEGMENT_FULL_BYTES: u64 = 256 * 1024 * 1024;
 
@@ -43,7 +44,8 @@ impl ObjectKind {
         }
     }
 
-    fn packed_from_code(code: u8) -> Option<Self> {
+    /// The kind of a packed object by its byte; `None` for a blob, which is never packed, and for what is no kind.
+    pub fn packed_of(code: u8) -> Option<Self> {
         match code {
             1 => Some(Self::Tree),
             2 => Some(Self::State),
@@ -93,18 +95,20 @@ pub trait Catalog: Send + Sync {
     fn forget(&self, segment: u32) -> Result<(), SourceError>;
     /// Up to which offset a segment is known; 0 for one that is not.
     fn known_until(&self, segment: u32) -> Result<u64, SourceError>;
+    /// Every object that is found in one segment.
+    fn found_in(&self, segment: u32) -> Result<Vec<Placed>, SourceError>;
 }
 
-fn path_of(layout: &Layout, segment: u32) -> PathBuf {
+pub(super) fn path_of(layout: &Layout, segment: u32) -> PathBuf {
     layout.pack().join(format!("{segment:08}.seg"))
 }
 
-fn lock(layout: &Layout) -> Result<FileLock, StoreError> {
+pub(super) fn lock(layout: &Layout) -> Result<FileLock, StoreError> {
     Ok(FileLock::acquire(&layout.pack().join("lock"), LockMode::Exclusive)?)
 }
 
 /// The numbers of all segments, ascending.
-fn segments(layout: &Layout) -> Result<Vec<u32>, StoreError> {
+pub(super) fn segments(layout: &Layout) -> Result<Vec<u32>, StoreError> {
     let pack = layout.pack();
     let mut numbers = Vec::new();
     for entry in std::fs::read_dir(&pack).map_err(|error| DiskError::new("list", &pack, error))? {
@@ -123,18 +127,21 @@ fn segments(layout: &Layout) -> Result<Vec<u32>, StoreError> {
 pub(super) fn catch_up(layout: &Layout, catalog: &dyn Catalog) -> Result<(), StoreError> {
     let mut behind = false;
     for segment in segments(layout)? {
-        let len = len_of(layout, segment)?;
-        let known = catalog.known_until(segment).map_err(StoreError::Catalog)?;
-        if known > len {
-            // A power cut took a tail that was not synced and that the catalog had heard of.
-            let _lock = lock(layout)?;
-            catalog.forget(segment).map_err(StoreError::Catalog)?;
-        }
-        behind |= known != len;
+        let len = match len_of(layout, segment) {
+            // It was compacted just now.
+            Err(StoreError::Disk(error)) if error.is_not_found() => continue,
+            len => len?,
+        };
+        behind |= catalog.known_until(segment).map_err(StoreError::Catalog)? != len;
     }
     if behind {
+        // Looked at again under the lock: a writer may have been in between.
         let _lock = lock(layout)?;
         for segment in segments(layout)? {
+            if catalog.known_until(segment).map_err(StoreError::Catalog)? > len_of(layout, segment)? {
+                // A power cut took a tail that was not synced and that the catalog had heard of.
+                catalog.forget(segment).map_err(StoreError::Catalog)?;
+            }
             catch_up_segment(layout, catalog, segment)?;
         }
     }
@@ -157,13 +164,17 @@ pub(super) fn read_anew(layout: &Layout, catalog: &dyn Catalog, since: i64) -> R
     Ok(())
 }
 
-fn len_of(layout: &Layout, segment: u32) -> Result<u64, StoreError> {
+pub(super) fn len_of(layout: &Layout, segment: u32) -> Result<u64, StoreError> {
     let path = path_of(layout, segment);
     Ok(std::fs::metadata(&path).map_err(|error| DiskError::new("look at", &path, error))?.len())
 }
 
-/// Reads the records past the known offset; gives the offset where sound records end. The caller holds the lock.
-fn catch_up_segment(layout: &Layout, catalog: &dyn Catalog, segment: u32) -> Result<u64, StoreError> {
+/// Reads the records past the known offset; gives the offset where the last sound one ends. The caller holds the lock.
+pub(super) fn catch_up_segment(
+    layout: &Layout,
+    catalog: &dyn Catalog,
+    segment: u32,
+) -> Result<u64, StoreError> {
     let known = catalog.known_until(segment).map_err(StoreError::Catalog)?;
     let len = len_of(layout, segment)?;
     if known >= len {
@@ -188,22 +199,27 @@ fn catch_up_segment(layout: &Layout, catalog: &dyn Catalog, segment: u32) -> Res
         at = HEAD.len() as u64;
     }
     let mut placed = Vec::new();
-    while let Some((kind, id, payload)) = record_at(&file, at, len) {
-        let len = u32::try_from(payload.len()).expect("a record's length has 32 bits");
-        placed.push(Placed { id, kind, located: Located { segment, offset: at, len } });
-        at += RECORD_HEAD_BYTES + u64::from(len);
-    }
+    let at = scan(&file, at, len, &mut |piece| {
+        if let Piece::Record { kind, id, offset, len } = piece {
+            placed.push(Placed { id, kind, located: Located { segment, offset, len } });
+        }
+    });
     catalog.record(segment, at, &placed).map_err(StoreError::Catalog)?;
     Ok(at)
 }
 
-/// The record at an offset; `None` when there is no sound record.
-fn record_at(file: &File, at: u64, end: u64) -> Option<(ObjectKind, [u8; 32], Vec<u8>)> {
+/// The head of the record at an offset, whatever its payload is like: kind, length of the payload, id.
+pub(super) fn record_head_at(file: &File, at: u64) -> Option<(ObjectKind, u32, [u8; 32])> {
     let mut head = [0; RECORD_HEAD_BYTES as usize];
     file.read_exact_at(&mut head, at).ok()?;
-    let kind = ObjectKind::packed_from_code(head[0])?;
+    let kind = ObjectKind::packed_of(head[0])?;
     let len = u32::from_le_bytes(head[1..5].try_into().ok()?);
-    let id: [u8; 32] = head[5..].try_into().ok()?;
+    Some((kind, len, head[5..].try_into().ok()?))
+}
+
+/// The record at an offset; `None` when there is no sound record.
+pub(super) fn record_at(file: &File, at: u64, end: u64) -> Option<(ObjectKind, [u8; 32], Vec<u8>)> {
+    let (kind, len, id) = record_head_at(file, at)?;
     if at + RECORD_HEAD_BYTES + u64::from(len) > end {
         return None;
     }
@@ -223,12 +239,23 @@ pub(super) fn append(
         return Ok(());
     }
     let _lock = lock(layout)?;
+    append_locked(layout, catalog, durability, objects, false)
+}
+
+/// The same for a holder of the lock; `anew` in a segment that has nothing else yet.
+pub(super) fn append_locked(
+    layout: &Layout,
+    catalog: &dyn Catalog,
+    durability: Durability,
+    objects: &[(ObjectKind, [u8; 32], Vec<u8>)],
+    anew: bool,
+) -> Result<(), StoreError> {
     let mut segment = segments(layout)?.last().copied().unwrap_or(1);
     let mut start = match std::fs::exists(path_of(layout, segment)) {
         Ok(true) => catch_up_segment(layout, catalog, segment)?,
         _ => 0,
     };
-    if start >= SEGMENT_FULL_BYTES {
+    if start >= SEGMENT_FULL_BYTES || anew && start > 0 {
         segment += 1;
         start = 0;
     }

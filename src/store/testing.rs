@@ -13,6 +13,13 @@ pub(crate) struct MemoryCatalog {
     known: Mutex<HashMap<u32, u64>>,
 }
 
+impl MemoryCatalog {
+    /// Forgets one object.
+    pub(crate) fn forget_one(&self, id: &[u8; 32]) {
+        self.places.lock().unwrap().remove(id);
+    }
+}
+
 impl Catalog for MemoryCatalog {
     fn locate(&self, id: &[u8; 32]) -> Result<Option<Located>, SourceError> {
         Ok(self.places.lock().unwrap().get(id).copied())
@@ -29,6 +36,15 @@ impl Catalog for MemoryCatalog {
         self.places.lock().unwrap().retain(|_, located| located.segment != segment);
         self.known.lock().unwrap().remove(&segment);
         Ok(())
+    }
+
+    fn found_in(&self, segment: u32) -> Result<Vec<Placed>, SourceError> {
+        let places = self.places.lock().unwrap();
+        let found = places.iter().filter(|(_, located)| located.segment == segment);
+        // The kind is read with the record.
+        Ok(found
+            .map(|(id, located)| Placed { id: *id, kind: super::ObjectKind::Tree, located: *located })
+            .collect())
     }
 
     fn known_until(&self, segment: u32) -> Result<u64, SourceError> {

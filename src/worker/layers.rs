@@ -12,7 +12,7 @@ use crate::disk::DiskError;
 use crate::sandbox::{Channel, FrameError, Records};
 use crate::worktree::layer::{
     BuildOptions, CaptureOptions, CapturedNode, LayerBuilder, LayerError, Recorded, UpdateOptions, Updated,
-    capture, merge_layers, update,
+    capture, hash_below, look, merge_layers, update,
 };
 
 /// Makes a layer of the entries that follow on the channel.
@@ -111,6 +111,23 @@ pub(super) fn bring_up_to_date(
 fn first<T>(list: &mut Vec<T>) -> Vec<T> {
     let rest = list.split_off(list.len().min(ENTRIES_PER_MESSAGE));
     std::mem::replace(list, rest)
+}
+
+/// Sends what is in a layer's directory; gives the last answer.
+pub(super) fn look_at(host: &Channel, dir: &Path) -> Result<Response, FrameError> {
+    let mut seen = Vec::new();
+    if let Err(error) = look(dir, &mut |one| seen.push(one)) {
+        return Ok(refused(&error));
+    }
+    while !seen.is_empty() {
+        send(host, &Response::Seen(first(&mut seen)), &[])?;
+    }
+    Ok(Response::Done)
+}
+
+/// Hashes a file of a layer.
+pub(super) fn hash_of(dir: &Path, path: &[u8]) -> Response {
+    hash_below(dir, path).map_or_else(|error| refused(&error), Response::Hashed)
 }
 
 /// Joins layers.

@@ -105,6 +105,8 @@ fn session(master: i32, host: &Channel) -> Result<(), ServeError> {
             Request::BuildLayer { dir, options } => super::layers::build(host, &dir, options)?,
             Request::Capture(options) => super::layers::capture_upper(host, &options, runs.records())?,
             Request::Update { dir, options } => super::layers::bring_up_to_date(host, &dir, &options)?,
+            Request::LookAtLayer { dir } => super::layers::look_at(host, &dir)?,
+            Request::HashOfLayer { dir, path } => super::layers::hash_of(&dir, &path),
             Request::MergeLayers { layers, into, owners } => super::layers::merge(&layers, &into, owners),
             _ => return Err(FrameError::Damaged("layer entries without a layer").into()),
         };

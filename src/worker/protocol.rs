@@ -7,14 +7,15 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize as SerializeDerive};
 
+use crate::object::BlobId;
 use crate::sandbox::{Channel, Ending, Exceeded, FrameError, LaunchError, Owned, Plan, Usage};
 use crate::worktree::layer::{
-    BuildOptions, Built, CaptureOptions, Captured, LayerEntry, PlannedChange, UpdateOptions, Updated,
+    BuildOptions, Built, CaptureOptions, Captured, LayerEntry, PlannedChange, Seen, UpdateOptions, Updated,
 };
 use crate::worktree::leak::Leak;
 
 /// Grows with every change of a message: host and worker may be different executables.
-pub(crate) const PROTOCOL: u32 = 5;
+pub(crate) const PROTOCOL: u32 = 6;
 
 /// How many layer entries travel in one message.
 pub(crate) const ENTRIES_PER_MESSAGE: usize = 256;
@@ -68,6 +69,10 @@ pub(crate) enum Request {
     Changes(Vec<PlannedChange>),
     /// Join layers, top first, into a directory that does not exist yet.
     MergeLayers { layers: Vec<PathBuf>, into: PathBuf, owners: bool },
+    /// Say what is in a layer's directory.
+    LookAtLayer { dir: PathBuf },
+    /// Hash a file of a layer.
+    HashOfLayer { dir: PathBuf, path: Vec<u8> },
 }
 
 /// Session to host.
@@ -89,6 +94,10 @@ pub(crate) enum Response {
     Found(Updated),
     /// The directory is up to date, or something was in the way.
     Updated { written: u64, removed: u64 },
+    /// Some of what is in a layer; `Done` comes after the last.
+    Seen(Vec<Seen>),
+    /// What a file's bytes are.
+    Hashed(BlobId),
     /// The layers are joined; the new one has so many entries.
     Merged { entries: u64 },
     /// The request was carried out.

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use super::protocol::{ENTRIES_PER_MESSAGE, Request, Response, send};
 use super::session::{Session, SessionError};
+use crate::object::BlobId;
 use crate::worktree::layer::{
-    BuildOptions, Built, Capture, CaptureOptions, LayerEntry, PlannedChange, UpdateOptions, Updated,
+    BuildOptions, Built, Capture, CaptureOptions, LayerEntry, PlannedChange, Seen, UpdateOptions, Updated,
 };
 
 /// A layer that is being made; entries are sent as they are given.
@@ -96,6 +97,31 @@ impl Session {
                 }
                 other => return Err(unexpected(other)),
             }
+        }
+    }
+
+    /// What is in a layer's directory, as root of the namespace.
+    pub fn look_at_layer(&self, dir: &Path) -> Result<Vec<Seen>, SessionError> {
+        let _claim = self.claim()?;
+        send(&self.line.channel, &Request::LookAtLayer { dir: dir.to_owned() }, &[])?;
+        let mut seen = Vec::new();
+        loop {
+            match self.line.answer()? {
+                Response::Seen(some) => seen.extend(some),
+                Response::Done => return Ok(seen),
+                other => return Err(unexpected(other)),
+            }
+        }
+    }
+
+    /// What the bytes of a file of a layer are.
+    pub fn hash_of_layer(&self, dir: &Path, path: &[u8]) -> Result<BlobId, SessionError> {
+        let _claim = self.claim()?;
+        let request = Request::HashOfLayer { dir: dir.to_owned(), path: path.to_vec() };
+        send(&self.line.channel, &request, &[])?;
+        match self.line.answer()? {
+            Response::Hashed(id) => Ok(id),
+            other => Err(unexpected(other)),
         }
     }
 

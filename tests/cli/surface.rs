@@ -71,6 +71,18 @@ fn global_options_stand_before_or_after_the_verb() {
     env.ok(&["--store", other.to_str().unwrap(), "images"]);
     assert!(other.join("format").exists());
     assert_eq!(env.ok(&["images", "--json", "--store", other.to_str().unwrap()]), "");
+    let verbose = env.ok(&["-v", "branch"]);
+    assert_ne!(verbose, env.ok(&["branch"]));
+    assert_eq!(env.ok(&["branch", "--verbose"]), verbose);
+    // Behind `grep` the letter is grep's own.
+    env.ok(&["run", "-c", "printf 'one\\ntwo\\n' > /lines"]);
+    for (args, line) in [
+        (["-v", "grep", "one", ":/lines"], "one"),
+        (["grep", "--verbose", "one", ":/lines"], "one"),
+        (["grep", "-v", "one", ":/lines"], "two"),
+    ] {
+        assert_eq!(env.ok(&args), format!("/lines:{line}\n"));
+    }
 }
 
 #[test]

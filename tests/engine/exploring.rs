@@ -137,7 +137,7 @@ fn work_that_is_cancelled_ends_whole() {
     let cancel = treebox::Cancel::new();
     let options = treebox::ExploreOptions::new().jobs(2).cancel(cancel.clone());
     let target = treebox::Target { from: Some(base().id().to_string()), ..Default::default() };
-    let commands: Vec<_> = (0..4).map(|_| Command::shell(format!("touch /x; sleep {nap}"))).collect();
+    let commands: Vec<_> = (0..4).map(|at| Command::shell(format!("touch /{at}; sleep {nap}"))).collect();
     let explored = std::thread::scope(|scope| {
         let work = scope.spawn(|| engine().explore(&target, &commands, &options, &|_, _| {}).unwrap());
         wait_for_sleepers(&nap, 2);
@@ -169,7 +169,8 @@ fn dropping_the_future_of_a_race_kills_it() {
         assert_eq!(all[1].as_ref().unwrap().stdout, b"hi\n");
 
         let nap = nap(1080);
-        let commands = (0..3).map(|_| Command::new("sleep").arg(nap.as_str())).collect();
+        let commands =
+            (0..3).map(|at| Command::new("sleep").arg(nap.as_str()).env("AT", at.to_string())).collect();
         let begun = async {
             while sleepers(&nap) < 2 {
                 tokio::time::sleep(Duration::from_millis(5)).await;

@@ -3,6 +3,7 @@
 mod again;
 mod asynchronous;
 mod capture;
+mod collecting;
 mod copying;
 mod emulated;
 mod exploring;

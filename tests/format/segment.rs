@@ -36,6 +36,10 @@ impl Catalog for Known {
         Ok(())
     }
 
+    fn found_in(&self, _: u32) -> Result<Vec<Placed>, SourceError> {
+        Ok(Vec::new())
+    }
+
     fn known_until(&self, segment: u32) -> Result<u64, SourceError> {
         Ok(self.until.lock().unwrap().get(&segment).copied().unwrap_or(0))
     }

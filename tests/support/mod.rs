@@ -28,7 +28,7 @@ pub struct Ran {
 }
 
 impl Ran {
-    fn of(output: Output) -> Self {
+    pub fn of(output: Output) -> Self {
         use std::os::unix::process::ExitStatusExt;
         let code = output.status.code().unwrap_or_else(|| -output.status.signal().unwrap_or(0));
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -218,6 +218,16 @@ pub fn wait_for_sleepers(argument: &str, count: usize) {
         assert!(began.elapsed() < std::time::Duration::from_secs(20), "not {count} of `sleep {argument}`");
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
+}
+
+/// How many bytes the files below a directory have.
+pub fn bytes_below(dir: &Path) -> u64 {
+    let entries = std::fs::read_dir(dir).unwrap().map(Result::unwrap);
+    let bytes = entries.map(|entry| match entry.metadata().unwrap() {
+        meta if meta.is_dir() => bytes_below(&entry.path()),
+        meta => meta.len(),
+    });
+    bytes.sum()
 }
 
 /// The names in a directory, sorted; none if it is not there.

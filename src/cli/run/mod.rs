@@ -19,7 +19,7 @@ pub(super) mod terminal;
 use std::sync::Arc;
 
 use treebox::blocking::Engine;
-use treebox::{Command, LiveInput, Sink, Stream, Target};
+use treebox::{Cancel, Command, ErrorKind, LiveInput, Sink, Stream, Target};
 
 use super::Context;
 use super::exit::{Exit, Failure};
@@ -36,9 +36,15 @@ pub(super) fn perform(args: Args, context: &mut Context) -> Result<Exit, Failure
         return several::perform(args, &file, signals, context);
     }
     let (target, command) = plan::resolve(args)?;
-    let hear = context.out.noter();
-    let engine = context.engine_with(|options| options.prestart(command.always_runs()).notices(hear))?;
+    let engine = engine(context, &signals, command.always_runs())?;
     step(&engine, &target, &command, signals, context)
+}
+
+/// Opens the store for a run: what the engine has to say is told, and a signal ends a wait for others.
+pub(super) fn engine(context: &Context, signals: &Signals, prestart: bool) -> Result<Engine, Failure> {
+    let (hear, cancel) = (context.out.noter(), Cancel::new());
+    signals.until_then(cancel.clone());
+    context.engine_with(|options| options.prestart(prestart).notices(hear).cancel(cancel))
 }
 
 /// Runs a command as a step, connected with this process, and tells what came of it.
@@ -68,7 +74,13 @@ pub(super) fn step(
     signals.command_ended();
     // Before anything is told: a raw terminal makes stairs of lines.
     drop(raw);
-    let step = step?;
+    let step = match (step, signals.ended_by()) {
+        // It waited for others, and no command of its own had begun.
+        (Err(error), Some(signal)) if error.kind() == ErrorKind::Cancelled => {
+            return Ok(Exit::of_signal(signal));
+        }
+        (step, _) => step?,
+    };
     let outcome = &step.outcome;
     if context.out.json() {
         report::json(&step, &mut context.out)?;

@@ -26,6 +26,8 @@ struct Seen {
     count: u32,
     /// One that came before the command was there.
     waiting: Option<Signal>,
+    /// What ends then: the wait for others.
+    until_then: Cancel,
     /// The first that asked for an end.
     ending: Option<Signal>,
 }
@@ -117,7 +119,10 @@ impl Signals {
             Command::Running(killer) if count == 1 => drop(killer.signal(signal as i32)),
             Command::Running(killer) if count == 2 => drop(killer.kill()),
             Command::Several(cancel) if count == 1 => cancel.cancel(),
-            Command::NotYet if count == 1 => seen.waiting = Some(signal),
+            Command::NotYet if count == 1 => {
+                seen.until_then.cancel();
+                seen.waiting = Some(signal);
+            }
             // While the result is kept, one Ctrl-C is not enough to lose it.
             Command::Ended if count == 1 => {}
             _ => {
@@ -125,6 +130,15 @@ impl Signals {
                 std::process::exit(128 + signal as i32)
             }
         }
+    }
+
+    /// Before the command is there, the first signal that asks for an end cancels this.
+    pub(in crate::cli) fn until_then(&self, cancel: Cancel) {
+        let mut seen = self.seen();
+        if seen.waiting.is_some() {
+            cancel.cancel();
+        }
+        seen.until_then = cancel;
     }
 
     /// The command is there: what came before goes to it, and so does what comes from now on.

@@ -159,7 +159,9 @@ impl Core {
         }
         let value = object::State { root, config: parent.config().clone() };
         batch.put_state(&value)?;
-        batch.commit()?;
+        let undeleted = batch.commit()?;
+        let state = self.made_state(value)?;
+        drop(undeleted);
         // A directory's time alone is no change, here as after a run.
         let mut changes = Vec::new();
         self.each_change(&parent.tree(), &root, &mut |change| {
@@ -173,13 +175,13 @@ impl Core {
             let committed = Committed { state: parent, commit: tip, changed, changes: counts };
             return Ok(CopiedIn { committed, changes, excluded });
         }
-        let state = self.made_state(value);
         let message = options.message.clone().unwrap_or_else(|| format!("cp {} {dest}", texts.join(" ")));
         let made = Made { kind: "cp", message, root_time_seconds: 0, image: None };
         let commit = self.commit_made(&state, &[tip], &made)?;
         let edit = RefEdit { name: RefName::Branch(branch), expected: Expected::Is(tip), new: Some(commit) };
         let line = made.message.lines().next().unwrap_or_default();
-        self.history()?.edit(&[edit], line, &who())?;
+        let edited = self.history()?.edit(&[edit], line, &who());
+        edited.map_err(|error| Error::from(error).keeping(&state.id()))?;
         Ok(CopiedIn { committed: Committed { state, commit, changed, changes: counts }, changes, excluded })
     }
 

@@ -82,6 +82,10 @@ impl Core {
                 identity_on_disk = look()?;
             }
         }
+        // When it was last used is what decides which caches go when there is too little room.
+        if let Ok(about) = std::fs::File::open(dir.join("about")) {
+            let _ = about.set_modified(std::time::SystemTime::now());
+        }
         match identity_on_disk {
             Some(identity) => Ok(Held { path, identity, _lock: lock }),
             None => Err(Error::disk("make", &path, std::io::ErrorKind::NotFound.into())),
@@ -101,6 +105,9 @@ impl Core {
                     "the time was up before another run gave cache `{}` free",
                     id.escape_debug()
                 )));
+            }
+            if self.options.cancel.is_cancelled() {
+                return Err(Error::cancelled(format!("stopped waiting for cache `{}`", id.escape_debug())));
             }
             if pause >= LONGEST_PAUSE && !told {
                 self.notice(&format!("waiting for another run that uses cache `{}`", id.escape_debug()));

@@ -27,6 +27,7 @@ use super::outcome::{ChangeCounts, Exited};
 use super::state::State;
 use crate::object::{CommitId, ConfigConflict, Conflict, Side, TreePath};
 
+pub(super) use progress::replay_flaw;
 pub(super) use step::{StepEnd, Work};
 
 /// A change of the steps of a branch. A step is named by its number in the [plan](super::blocking::Engine::replay_plan) or by a revision.

@@ -9,6 +9,7 @@ use super::Work;
 use crate::disk::{FileLock, LockMode, exists, read_limited, remove_file, write_atomic};
 use crate::engine::core::Core;
 use crate::engine::error::{Error, Result};
+use crate::object::{CommitId, StateId};
 
 /// The version of the file.
 const VERSION: u32 = 1;
@@ -107,6 +108,14 @@ fn damaged(why: &str) -> Error {
     ))
 }
 
+/// What is wrong with the bytes of the file.
+pub(in crate::engine) fn replay_flaw(bytes: &[u8]) -> Option<String> {
+    match serde_json::from_slice::<Progress>(bytes) {
+        Ok(progress) => progress.work().err().map(|error| error.to_string()),
+        Err(error) => Some(error.to_string()),
+    }
+}
+
 impl Core {
     fn progress_path(&self) -> PathBuf {
         self.layout().root().join("replay")
@@ -133,6 +142,17 @@ impl Core {
             )));
         }
         Ok(Some(progress))
+    }
+
+    /// The states and commits that a replay under way needs.
+    pub(in crate::engine) fn replay_needs(&self) -> Result<(Vec<StateId>, Vec<CommitId>)> {
+        let Some(progress) = self.read_progress()? else { return Ok(Default::default()) };
+        let states = progress.done.iter().map(|done| &done.state);
+        let failed = progress.failed.iter().filter_map(|failed| failed.state.as_ref());
+        let states = states.chain(failed).map(|text| id(text)).collect::<Result<Vec<_>>>()?;
+        let steps = progress.steps.iter().filter_map(|step| step.commit.as_ref());
+        let commits = steps.chain([&progress.was, &progress.onto]);
+        Ok((states, commits.map(|text| id(text)).collect::<Result<Vec<_>>>()?))
     }
 
     pub(super) fn write_progress(&self, progress: &Progress) -> Result<()> {

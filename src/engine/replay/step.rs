@@ -177,7 +177,7 @@ impl Core {
         };
         let joined =
             self.join_states(&self.workspace(), base.as_ref(), &here.value, &theirs.value, settlements)?;
-        Ok(joined.map(|value| if value.id() == here.id() { here.clone() } else { self.made_state(value) }))
+        Ok(joined.map(|state| if state == *here { here.clone() } else { state }))
     }
 
     /// The number of the run that made a state, when a run of this process or a remembered one did.

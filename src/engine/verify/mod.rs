@@ -19,6 +19,7 @@ use super::command::Reuse;
 use super::core::{Core, now_ms};
 use super::error::{Error, ErrorKind, Result};
 use super::explore::at_once;
+use super::hold::Held;
 use super::live::Killer;
 use super::naming::{said_in, without_trailers};
 use super::outcome::{Exited, Finished};
@@ -264,7 +265,7 @@ impl Core {
             Err(error) => return Err(error.into()),
         };
         match self.rehearse(&recorded, record.parents.first(), options, &mut step.notes) {
-            Ok((tree, finished)) => {
+            Ok((tree, _held, finished)) => {
                 let exit_now = finished.shell_code();
                 (step.exit_now, step.duration) = (Some(exit_now), finished.duration);
                 let moments = Moments { then: started, now: now_ms().div_euclid(1000) };
@@ -299,7 +300,7 @@ impl Core {
         parent: Option<&CommitId>,
         options: &VerifyOptions,
         notes: &mut Vec<String>,
-    ) -> Result<(TreeId, Finished)> {
+    ) -> Result<(TreeId, Held, Finished)> {
         // By its commit, if that is the state: then its layers are found by what they were made from.
         let by_commit = parent.map(|parent| self.state_at(*parent)).transpose()?;
         let state = match by_commit.filter(|state| state.id() == recorded.parent) {
@@ -333,7 +334,8 @@ impl Core {
         if options.cancel.is_cancelled() {
             return Err(stopped());
         }
-        Ok((ground.tree_left(&finished)?, finished))
+        let (tree, held) = ground.tree_left(&finished)?;
+        Ok((tree, held, finished))
     }
 }
 

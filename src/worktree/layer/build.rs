@@ -8,7 +8,7 @@ use rustix::fs::{FileType, Mode, Stat};
 
 use super::entry::{LayerEntry, LayerError, LayerNode};
 use super::inode::{self, Dir, dress, mtime_of, read_attributes, set_mode, set_time};
-use crate::disk::DiskError;
+use crate::disk::{DiskError, copy_sparse};
 use crate::object::{BlobId, LinkGroup, Meta, Timestamp};
 use crate::store::Layout;
 use serde::{Deserialize, Serialize};
@@ -178,10 +178,10 @@ impl LayerBuilder {
         self.open.clear();
         // The deepest first: a directory may shut its owner out from then on.
         for (path, mtime, mode) in std::mem::take(&mut self.directories).into_iter().rev() {
-            set_time(&self.root, &path, mtime)?;
-            if mode & OWNER_BITS != OWNER_BITS {
-                set_mode(&self.root, &path, mode)?;
-            }
+            self.root.at_path(&path, |dir, rest| {
+                set_time(dir, rest, mtime)?;
+                if mode & OWNER_BITS != OWNER_BITS { set_mode(dir, rest, mode) } else { Ok(()) }
+            })??;
         }
         Ok(self.built)
     }
@@ -259,7 +259,8 @@ impl LayerBuilder {
         link: Option<LinkGroup>,
     ) -> Result<(), LayerError> {
         if let Some(first) = link.and_then(|group| self.groups.get(&group)) {
-            match dir.link(self.root.fd.as_fd(), first, name) {
+            let linked = self.root.at_path(first, |from, rest| dir.link(from.fd.as_fd(), rest, name))?;
+            match linked {
                 Ok(()) => return Ok(()),
                 // The group is larger than the file system's limit: the next members are another file.
                 Err(rustix::io::Errno::MLINK) => {}
@@ -353,18 +354,12 @@ impl LayerBuilder {
         if marked { Ok(()) } else { Err(dir.error("redirect", name, rustix::io::Errno::NOTSUP).into()) }
     }
 
-    fn copy(
-        &mut self,
-        dir: &Dir,
-        name: &[u8],
-        mut file: &std::fs::File,
-        below: &str,
-    ) -> Result<(), LayerError> {
-        let mut from = self.objects.open_file(below.as_bytes())?;
+    fn copy(&mut self, dir: &Dir, name: &[u8], file: &std::fs::File, below: &str) -> Result<(), LayerError> {
+        let from = self.objects.open_file(below.as_bytes())?;
         if rustix::fs::ioctl_ficlone(file, &from).is_ok() {
             return Ok(());
         }
-        self.built.bytes += std::io::copy(&mut from, &mut file)
+        self.built.bytes += copy_sparse(&from, file)
             .map_err(|error| DiskError::new("copy a blob to", dir.join(name), error))?;
         Ok(())
     }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::entry::LayerError;
 use super::inode::{Dir, dress, is_whiteout, kind_of, mtime_of, read_meta};
-use crate::disk::DiskError;
+use crate::disk::{DiskError, copy_sparse};
 use crate::object::{BlobHasher, BlobId, Meta};
 use crate::store::Layout;
 use crate::worktree::leak::{Leak, LeakPart, Needles, Search};
@@ -339,7 +339,7 @@ fn adopt(
     let from = dir.open_file(file)?;
     let to = scratch.create_file(name.as_bytes())?;
     if rustix::fs::ioctl_ficlone(&to, &from).is_err() {
-        std::io::copy(&mut &from, &mut &to)
+        copy_sparse(&from, &to)
             .map_err(|error| DiskError::new("copy into the store", dir.join(file), error))?;
     }
     let plain = Meta::root_owned(0o444, meta.mtime);

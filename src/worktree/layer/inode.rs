@@ -18,6 +18,9 @@ const OVERLAY_ESCAPED: &[u8] = b"user.overlay.overlay.";
 /// Marks a directory that hides lower ones.
 pub(super) const OPAQUE: &[u8] = b"user.overlay.opaque";
 
+/// Longer paths are gone in several steps.
+const MAX_CALL_PATH: usize = 4000;
+
 /// A directory open for work, with its path for messages.
 #[derive(Debug)]
 pub(super) struct Dir {
@@ -37,6 +40,20 @@ impl Dir {
         let fd = rustix::fs::openat(&self.fd, name, dir_flags(), Mode::empty())
             .map_err(|errno| DiskError::new("open directory", &path, errno))?;
         Ok(Self { fd, path })
+    }
+
+    /// Does something at a path below, which may be longer than one system call takes: 4095 bytes (`PATH_MAX`).
+    pub(super) fn at_path<T>(
+        &self,
+        path: &[u8],
+        act: impl FnOnce(&Self, &[u8]) -> T,
+    ) -> Result<T, DiskError> {
+        if path.len() <= MAX_CALL_PATH {
+            return Ok(act(self, path));
+        }
+        // A name has at most 255 bytes, so there is a slash.
+        let slash = path[..MAX_CALL_PATH].iter().rposition(|byte| *byte == b'/').unwrap_or(path.len());
+        self.open_child(&path[..slash])?.at_path(path.get(slash + 1..).unwrap_or_default(), act)
     }
 
     pub(super) fn join(&self, name: &[u8]) -> PathBuf {

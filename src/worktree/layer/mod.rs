@@ -19,6 +19,7 @@
 mod apply;
 mod build;
 mod capture;
+mod check;
 mod entry;
 mod inode;
 mod merge;
@@ -28,6 +29,7 @@ mod update;
 pub use apply::{Applied, ApplyError, IdRange, apply};
 pub use build::{BuildOptions, Built, LayerBuilder, Linking};
 pub use capture::{Capture, CaptureOptions, Captured, CapturedNode, RecordOf, Recorded, capture};
+pub use check::{Seen, SeenNode, hash_below, look};
 pub use entry::{LayerEntry, LayerError, LayerNode};
 pub use merge::merge_layers;
 pub use plan::{plan_delta, plan_update, plan_whole};

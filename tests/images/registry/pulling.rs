@@ -4,8 +4,9 @@ use super::fake::{Fake, Reply, Shelf};
 use super::image::{INDEX, MANIFEST, TestImage, descriptor, digest, host};
 use super::server::Server;
 use super::{PLAIN, kept, refused};
-use crate::support::TestEnv;
+use crate::support::{TestEnv, bytes_below, names};
 use serde_json::json;
+use std::process::Stdio;
 
 #[test]
 fn an_image_comes_under_its_familiar_name_and_an_unchanged_one_costs_one_request() {
@@ -204,4 +205,27 @@ fn a_program_without_a_runtime_and_one_inside_of_a_runtime_pull_alike() {
         let pulled = other.pull(&fake.tool(), &options).await.unwrap();
         assert_eq!((pulled.state.id(), pulled.requests), (outside.state.id(), 1));
     });
+}
+
+#[test]
+fn of_eight_processes_that_pull_an_image_each_layer_is_fetched_and_read_once() {
+    let image = TestImage::of_size(3_000_000);
+    let fake = Fake::serving(Shelf::of(&image));
+    let (once, many) = (TestEnv::empty(), TestEnv::empty());
+    once.ok(&["pull", PLAIN, &fake.tool(), "-q"]);
+    many.ok(&["branch"]);
+    fake.asked();
+    let pull = || many.command(&["pull", PLAIN, &fake.tool(), "-q"]).stdout(Stdio::piped()).spawn().unwrap();
+    let pulls: Vec<_> = (0..8).map(|_| pull()).collect();
+    let states: Vec<_> = pulls.into_iter().map(|pull| pull.wait_with_output().unwrap().stdout).collect();
+    assert!(states.iter().all(|state| state.len() == 65 && *state == states[0]), "{states:?}");
+    let lines = fake.lines();
+    for number in 0..2 {
+        let blob = format!("GET /v2/team/tool/blobs/{}", image.layer_digest(number));
+        assert_eq!(lines.iter().filter(|line| **line == blob).count(), 1, "{lines:?}");
+    }
+    for part in ["objects", "originals"] {
+        assert_eq!(bytes_below(&many.store().join(part)), bytes_below(&once.store().join(part)), "{part}");
+    }
+    assert_eq!(names(&many.store().join("flights")), Vec::<String>::new());
 }
