@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::disk::DiskError;
 use crate::history::HistoryError;
 use crate::index::IndexError;
-use crate::object::{DraftError, LookupError, PlacingError, SourceError};
+use crate::object::{DraftError, LookupError, PlacingError, SourceError, StateId};
 use crate::oci::registry::RegistryError;
 use crate::oci::{BuildError, ExportError, ImportError, LayerError as TarError, OutputError};
 use crate::sandbox::LaunchError;
@@ -204,6 +204,16 @@ impl Error {
 
     pub(crate) fn disk(verb: &'static str, path: impl AsRef<std::path::Path>, error: std::io::Error) -> Self {
         Self::Disk(DiskError::new(verb, path, error))
+    }
+
+    /// Adds to a conflict what became of the work: somebody else moved the ref first, and the result is there all the same.
+    pub(crate) fn keeping(self, result: &StateId) -> Self {
+        match self {
+            Self::Conflict(text) => {
+                Self::Conflict(format!("{text}. The result is kept: state {}", result.short()))
+            }
+            other => other,
+        }
     }
 
     /// What kind of thing went wrong.

@@ -2,7 +2,7 @@
 //!
 //! `git log`, `show`, `reflog`, `fsck`, `gc` and `bisect` of the stock tools work on `history.git`. A commit's Git tree holds one
 //! blob, `state.json`, whose bytes the caller decides; its identity and date are fixed by the caller too, so equal builds get equal
-//! commit ids. Git's own library is named in `git.rs` only.
+//! commit ids. Git's own library is named in `git.rs` and what is below it only.
 //!
 //! This room never keeps a file's content in Git, never decides what a commit's record says, never looks at the
 //! user's Git configuration or environment, and never moves a ref to a commit that does not exist.
@@ -36,6 +36,7 @@ mod git;
 mod head;
 mod journal;
 mod layout;
+mod mend;
 mod names;
 mod notes;
 mod operations;

@@ -308,6 +308,27 @@ fn parse(bytes: &[u8]) -> Vec<Operation> {
     operations
 }
 
+/// The lines of a log that belong to complete records, as they are.
+pub(super) fn whole_lines(bytes: &[u8]) -> Vec<u8> {
+    let mut whole = Vec::new();
+    let mut begun: Vec<(Line, &[u8])> = Vec::new();
+    for (line, text) in bytes.split(|byte| *byte == b'\n').filter_map(|text| Some((Line::parse(text)?, text)))
+    {
+        if line.at == 1 {
+            begun.clear();
+        } else if begun.last().is_none_or(|(last, _)| last.id != line.id || last.at + 1 != line.at) {
+            begun.clear();
+            continue;
+        }
+        let is_last = line.at == line.count;
+        begun.push((line, text));
+        if is_last {
+            whole.extend(begun.drain(..).flat_map(|(_, text)| [text, b"\n"].concat()));
+        }
+    }
+    whole
+}
+
 fn operation(lines: &[Line]) -> Operation {
     let first = &lines[0];
     let refs = lines.iter().filter(|line| !line.name.starts_with("HEAD:")).map(|line| RefMove {

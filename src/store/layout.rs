@@ -107,6 +107,12 @@ impl Layout {
         }
     }
 
+    /// Writes the format file of a store that has lost it.
+    pub fn write_format(&self) -> Result<(), FormatError> {
+        let text = format!("{FORMAT_HEAD}{FORMAT_VERSION}\n");
+        Ok(write_atomic(&self.format(), text.as_bytes(), Durability::Commit)?)
+    }
+
     fn create(&self) -> Result<(), FormatError> {
         create_dir_all_private(&self.root)?;
         let listing =
@@ -120,6 +126,7 @@ impl Layout {
                 "owners",
                 "caches",
                 "checkouts",
+                "damaged",
                 "flights",
                 "gc.lock",
                 "leases",

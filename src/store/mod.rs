@@ -20,6 +20,7 @@ pub mod check;
 mod gc_lock;
 mod layout;
 mod lease;
+pub mod mend;
 mod room;
 mod scan;
 mod segment;
