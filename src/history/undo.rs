@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::edit::{Change, HeadEdit};
-use super::operations::{LOG_REF, HeadMove, HeadTo, Operation, Purpose};
+use super::operations::{HeadMove, HeadTo, LOG_REF, Operation, Purpose};
 use super::{EditError, Expected, History, HistoryError, RefEdit, RefName, Who};
 use crate::object::{CommitId, OperationId};
 
