@@ -13,7 +13,7 @@ use super::error::{Error, Result};
 use super::room::Quota;
 use super::types::EngineOptions;
 use super::user::User;
-use crate::disk::{create_dir_all_private, exists, sweep, sweep_turns};
+use crate::disk::{Durability, FileLock, create_dir_all_private, exists, sweep, sweep_turns};
 use crate::history::History;
 use crate::index::Index;
 use crate::object::TreeId;
@@ -39,6 +39,8 @@ pub(crate) struct Core {
     leftovers: AtomicBool,
     /// What bounds the store on disk.
     pub(super) quota: Option<Arc<Quota>>,
+    /// Held while this engine writes without syncs.
+    batch: OnceLock<FileLock>,
 }
 
 impl Core {
@@ -82,7 +84,13 @@ impl Core {
             users: Mutex::new(HashMap::new()),
             leftovers: AtomicBool::new(leftovers),
             quota,
+            batch: OnceLock::new(),
         });
+        core.after_power_cut()?;
+        if core.options.durability == Durability::Batch {
+            let held = core.history()?.begin_batch()?;
+            core.batch.get_or_init(|| held);
+        }
         if let Some(quota) = &core.quota {
             quota.serve(&core);
         }

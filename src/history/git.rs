@@ -324,6 +324,15 @@ impl Local {
         Ok(Written { id: ours(id), unsynced })
     }
 
+    /// Whether the file of a loose object holds what its name says.
+    pub(super) fn is_sound(&self, id: &CommitId) -> bool {
+        let loose = gix::odb::loose::Store::at(self.0.objects.store_ref().path(), gix::hash::Kind::Sha1);
+        let mut bytes = Vec::new();
+        let Ok(Some(found)) = loose.try_find(&theirs(id), &mut bytes) else { return false };
+        let hash = gix::objs::compute_hash(gix::hash::Kind::Sha1, found.kind, found.data);
+        hash.is_ok_and(|hash| hash == theirs(id))
+    }
+
     pub(super) fn has_commit(&self, id: &CommitId) -> bool {
         let header = self.0.try_find_header(theirs(id));
         header.is_ok_and(|header| header.is_some_and(|header| header.kind() == GitKind::Commit))

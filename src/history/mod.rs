@@ -27,11 +27,15 @@
 //! killed, the next one that opens the history or takes the lock finishes it; when nothing had moved, the operation's record goes. The
 //! record is written before anything moves, so none is ever missing. Renaming a branch makes the new name before it removes the old one.
 
+mod boot;
 mod check;
 mod commits;
 mod edit;
 mod error;
 mod fresh;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod git;
 mod head;
 mod journal;
@@ -54,6 +58,7 @@ mod values;
 mod walk;
 
 pub use crate::disk::Durability;
+pub use boot::{BATCH_AGE, Interrupted};
 pub use check::{CheckedCommit, CheckedLog, CheckedRef, CommitFlaw, GitFlaw, HeadFound, RefTip};
 pub use commits::{CommitRecord, MAX_RECORD_BYTES, NewCommit, RECORD_NAME};
 pub use edit::{EditError, Expected, HeadEdit, RefEdit};
@@ -125,6 +130,8 @@ pub struct History {
     sync_failed: AtomicBool,
     /// Objects that this handle wrote lately.
     fresh: Mutex<fresh::Fresh>,
+    /// What is to be looked at after a power cut.
+    interrupted: Mutex<Option<Interrupted>>,
 }
 
 impl std::fmt::Debug for History {
@@ -143,6 +150,8 @@ impl History {
     /// [`HistoryError::Missing`] when there is none.
     pub fn open(directory: &Path, options: Options) -> Result<Self, HistoryError> {
         let history = Self::inspect(directory, options)?;
+        // Where nothing can be written nothing can be put right, but read.
+        let _ = history.after_boot();
         // What a dead process left half done can still be read. Whoever may write finishes it, here or at the next edit.
         let _ = history.recover();
         Ok(history)
@@ -163,8 +172,8 @@ impl History {
             .map_err(|source| HistoryError::NotARepository { path: directory.clone(), source })?;
         let lock_path = directory.with_extension("lock");
         let unsynced = Mutex::new(BTreeSet::new());
-        let (sync_failed, fresh) = (AtomicBool::new(false), Mutex::default());
-        Ok(Self { directory, lock_path, git, options, unsynced, sync_failed, fresh })
+        let (sync_failed, fresh, interrupted) = (AtomicBool::new(false), Mutex::default(), Mutex::default());
+        Ok(Self { directory, lock_path, git, options, unsynced, sync_failed, fresh, interrupted })
     }
 
     /// Opens the repository in `directory`, made first when there is none.

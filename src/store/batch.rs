@@ -284,7 +284,6 @@ impl<'s> Batch<'s> {
             let to = objects.join(format!("{first:02x}"));
             if state == Spread::Whole && place_directory(&spread_path(scratch.path(), first), &to)? {
                 placed[usize::from(first)] = true;
-                names.directory(&objects);
                 names.directory(&to);
             }
         }
@@ -295,6 +294,10 @@ impl<'s> Batch<'s> {
             let to = store.layout().blob(id);
             place(&waiting.below(scratch.path(), id), &to)?;
             names.directory(to.parent().expect("a blob lies in a directory"));
+        }
+        if !places.is_empty() {
+            // The directories' own names, also of one that another process has made and not synced yet.
+            names.directory(&objects);
         }
         names.finish()?;
         segment::append(store.layout(), store.catalog.as_ref(), durability, &packed)?;

@@ -43,7 +43,7 @@ impl Leased {
         Self::Layer(*blake3::hash(name.as_bytes()).as_bytes())
     }
 
-    fn slot(self) -> [u8; SLOT_BYTES] {
+    pub(super) fn slot(self) -> [u8; SLOT_BYTES] {
         let mut slot = [0; SLOT_BYTES];
         let (kind, id) = match self {
             Self::State(id) => (1, *id.as_bytes()),
@@ -68,6 +68,12 @@ impl Leased {
     }
 
     /// What a slot says; `None` for a free one and for kinds that are not known here.
+    /// What the slots of a file say.
+    pub(super) fn of_file(bytes: &[u8]) -> impl Iterator<Item = Self> {
+        let (slots, _) = bytes.as_chunks::<SLOT_BYTES>();
+        slots.iter().filter_map(Self::of_slot)
+    }
+
     fn of_slot(slot: &[u8; SLOT_BYTES]) -> Option<Self> {
         let id: [u8; 32] = slot[1..].try_into().ok()?;
         match slot[0] {
@@ -209,8 +215,7 @@ pub(super) fn all(dir: &Path) -> Result<Vec<Leased>, DiskError> {
             Err(error) => return Err(error),
         };
         if let Some(bytes) = bytes {
-            let (slots, _) = bytes.as_chunks::<SLOT_BYTES>();
-            found.extend(slots.iter().filter_map(Leased::of_slot));
+            found.extend(Leased::of_file(&bytes));
         }
     }
     Ok(found)

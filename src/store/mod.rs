@@ -17,10 +17,14 @@
 mod batch;
 mod blob;
 pub mod check;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gc_lock;
 mod layout;
 mod lease;
 pub mod mend;
+mod recover;
 mod room;
 mod scan;
 mod segment;

@@ -2,6 +2,7 @@
 
 mod flights;
 mod refs;
+mod stress;
 
 use crate::support::TestEnv;
 

@@ -3,6 +3,7 @@
 mod commits;
 mod crash;
 mod damage;
+mod model;
 mod names;
 mod notes;
 mod operations;
