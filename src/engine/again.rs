@@ -203,6 +203,8 @@ impl Core {
         on: &State,
         lacks: &mut Vec<String>,
     ) -> Result<()> {
+        // What is found to be there now has to be there until the tree is made.
+        let _undeleted = self.store.undeleted()?;
         let result = match self.store.state(&recorded.result) {
             Ok(state) => Some(self.store.root(&state.root)?),
             Err(error) if error.is_missing() => None,

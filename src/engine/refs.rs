@@ -20,9 +20,10 @@ impl From<EditError> for Error {
     fn from(error: EditError) -> Self {
         match error {
             EditError::History(error) => Self::History(error),
-            EditError::NoSuchRef(_) | EditError::NoOperation(_) | EditError::NothingToUndo => {
-                Self::not_found(error.to_string())
-            }
+            EditError::NoSuchRef(_)
+            | EditError::NoOperation(_)
+            | EditError::NothingToUndo
+            | EditError::OperationsForgotten => Self::not_found(error.to_string()),
             other => Self::Conflict(other.to_string()),
         }
     }

@@ -86,6 +86,11 @@ pub enum EditError {
     /// No operation is on record that has not been taken back.
     #[error("there is nothing to take back")]
     NothingToUndo,
+    /// There were operations, and none of them is on record any more.
+    #[error(
+        "there is nothing to take back: `treebox gc` keeps operations on record for --keep-days, and these were older"
+    )]
+    OperationsForgotten,
     /// No such operation is on record.
     #[error("no operation {0} is on record")]
     NoOperation(OperationId),

@@ -87,6 +87,20 @@ impl Lock {
 }
 
 impl Lock {
+    /// Notes that the locks of refs, HEAD among them, are about to be taken although nothing moves: should this process be killed, they are nobody's.
+    pub(super) fn note_locks(&self, history: &History, names: &[String]) -> Result<(), HistoryError> {
+        let git = history.git.local();
+        let mut text = format!("{FIRST_LINE}\nwho {}\nwhy thin out logs\n", Who::treebox(0).signature());
+        for full in names.iter().filter(|full| RefName::from_full(full).is_some()) {
+            if let Some(commit) = git.find(full).ok().flatten().map(|value| value.commit) {
+                text.push_str(&format!("ref {commit} {commit} {full}\n"));
+            }
+        }
+        text.push_str(&format!("file {LOG_REF}\nfile HEAD\nlog {}\nend\n", history.operations_len()));
+        let written = self.file.set_len(0).and_then(|()| self.file.write_all_at(text.as_bytes(), 0));
+        written.map_err(|source| HistoryError::io("writing", &history.lock_path, source))
+    }
+
     /// Leaves the note for the next holder: the change failed when it had begun.
     pub(super) fn keep_note(&self) {
         self.keep.set(true);

@@ -120,12 +120,18 @@ impl History {
 
     /// Removes log lines that are older than `since`; says how many. The newest line of a ref's log stays, and with it where the ref is.
     pub fn expire_logs(&self, since: i64) -> Result<usize, EditError> {
-        let _lock = self.lock()?;
+        let lock = self.lock()?;
         let mut dropped = 0;
+        let mut old = Vec::new();
         for full in self.logs()? {
-            if !self.thinned(&full, since)?.changed {
-                continue;
+            if self.thinned(&full, since)?.changed {
+                old.push(full);
             }
+        }
+        if !old.is_empty() {
+            lock.note_locks(self, &old)?;
+        }
+        for full in old {
             // Git's own lock of the ref guards its log too.
             let reference = self.directory.join(&full);
             if let Some(parent) = reference.parent().filter(|parent| !parent.exists()) {
@@ -142,6 +148,8 @@ impl History {
             let path = self.log_path(&full);
             let failed = |source| HistoryError::io("replacing", &path, source);
             let durable = self.durability() == Durability::Commit;
+            // Who holds the ref's lock has the log too: what lies here was left by somebody who is dead.
+            let _ = std::fs::remove_file(sync::lock_path(&path));
             Replacement::begin(&path).and_then(|log| log.finish(&thinned.lines, durable)).map_err(failed)?;
             dropped += thinned.dropped;
             if full == LOG_REF {

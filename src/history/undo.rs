@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::edit::{Change, HeadEdit};
-use super::operations::{HeadMove, HeadTo, Operation, Purpose};
+use super::operations::{HeadMove, HeadTo, LOG_REF, Operation, Purpose};
 use super::{EditError, Expected, History, HistoryError, RefEdit, RefName, Who};
 use crate::object::{CommitId, OperationId};
 
@@ -36,7 +36,7 @@ impl History {
         }
         // A power cut may leave the record of an operation that did not come about: there is nothing to take back of it.
         let last = loop {
-            let last = standing.pop().ok_or(EditError::NothingToUndo)?;
+            let last = standing.pop().ok_or_else(|| self.nothing_to_undo())?;
             if !self.is_as_before(&last)? {
                 break last;
             }
@@ -44,6 +44,14 @@ impl History {
         let message = format!("undo: {}", last.message);
         let purpose = Purpose::Undo(last.id);
         self.take_back(&lock, vec![last], purpose, &message, who)
+    }
+
+    fn nothing_to_undo(&self) -> EditError {
+        // The log's ref is made with the first record, and outlasts it.
+        match self.git.local().find(LOG_REF) {
+            Ok(Some(_)) if matches!(self.newest_operation(), Ok(None)) => EditError::OperationsForgotten,
+            _ => EditError::NothingToUndo,
+        }
     }
 
     /// Brings all refs to where that operation had left them, by taking back every later one.

@@ -74,7 +74,7 @@ fn a_plan_is_printed_and_then_carried_out_and_what_refs_lead_to_stays() {
     assert_eq!(names(&env.store().join("layers")), Vec::<String>::new());
     assert_eq!(env.ok(&["cat", "main:/kept"]), "kept\n");
     assert_eq!(env.shell("main", "cat /kept")["stdout"], "kept\n");
-    assert!(env.fails(125, &["undo"]).contains("nothing to take back"));
+    assert!(env.fails(125, &["undo"]).contains("nothing to take back: `treebox gc` keeps"));
     assert_eq!(env.json_lines(&["op", "log"]).len(), 0);
     // It is a history like any other.
     env.ok(&["run", "-q", "-c", "echo more > /more"]);

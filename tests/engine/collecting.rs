@@ -272,10 +272,45 @@ fn check_all_refs(env: &crate::support::TestEnv) {
             read_all(&engine, &engine.state(commit.state).unwrap());
         }
     }
+    let whole = env.run(&["fsck", "--full"]);
+    assert_eq!(whole.code, 0, "{}{}", whole.text(), whole.stderr);
     let mut git = Program::new("git");
     git.arg("--git-dir").arg(env.store().join("history.git")).args(["fsck", "--full", "--no-dangling"]);
     let checked = git.output().unwrap();
     assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+}
+
+#[test]
+fn a_collection_that_is_killed_at_any_moment_loses_nothing_and_the_next_goes_on() {
+    let env = crate::support::TestEnv::on_main();
+    for name in ["b0", "b1", "b2"] {
+        env.ok(&["branch", "-q", name, "main"]);
+    }
+    for round in 0..16 {
+        let branch = format!("b{}", round % 3);
+        env.ok(&[
+            "run",
+            "-q",
+            "--branch",
+            &branch,
+            "-c",
+            &format!("seq {round} 3000 > /f{round}; cp /f{round} /g"),
+        ]);
+        env.ok(&["branch", "-q", "-f", "b0", "host"]);
+        let mut collect = env.command(&["gc", "--keep-days", "0"]);
+        let mut collect =
+            collect.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(5 + 7 * round));
+        collect.kill().unwrap();
+        collect.wait().unwrap();
+    }
+    // What the killed ones left in tmp/ goes with the next that has a worker.
+    env.ok(&["run", "-q", "-c", "echo on > /on"]);
+    let done = env.json(&["gc", "--keep-days", "0"]);
+    assert_eq!(done["left"].as_array().unwrap().len(), 0, "{done}");
+    check_all_refs(&env);
+    let again = env.json(&["gc", "--keep-days", "0"]);
+    assert_eq!((&again["blobs"], &again["trees"]), (&0.into(), &0.into()));
 }
 
 #[test]

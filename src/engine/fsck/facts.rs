@@ -113,7 +113,7 @@ impl Pass<'_> {
         if !facts.known {
             return;
         }
-        self.object_rows(facts, found);
+        self.object_rows(facts, found, walked);
         for fact in &facts.commits {
             let Some(commit) = refs.by_id.get(&fact.id).map(|at| &refs.commits[*at]) else { continue };
             if let Some(state) = commit.state.filter(|state| *state != fact.state) {
@@ -146,7 +146,7 @@ impl Pass<'_> {
     }
 
     /// Rows of objects against segments.
-    fn object_rows(&mut self, facts: &Facts, found: &Found) {
+    fn object_rows(&mut self, facts: &Facts, found: &Found, walked: &Walked) {
         // What a damaged piece of a segment held is told with that.
         let mut damaged: Vec<(u32, u64, u64)> = Vec::new();
         for flaw in found.segments.flaws() {
@@ -174,8 +174,9 @@ impl Pass<'_> {
         }
         for (id, _, located) in found.segments.iter() {
             let until = facts.segments.iter().find(|(segment, _)| *segment == located.segment);
-            // Above the mark the next open reads for itself.
-            if until.is_some_and(|(_, until)| located.offset < *until) && !known.contains(id) {
+            // Above the mark the next open reads for itself. What nothing leads to was forgotten as garbage, and goes when its segment is compacted.
+            let below = until.is_some_and(|(_, until)| located.offset < *until);
+            if below && walked.reached.contains(id) && !known.contains(id) {
                 *wrong.entry(located.segment).or_default() += 1;
             }
         }

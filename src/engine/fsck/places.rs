@@ -16,7 +16,7 @@ use crate::oci::{Digest, Originals};
 const MAX_RECORD_BYTES: u64 = 16 << 20;
 
 /// What a store may have at its top.
-const KNOWN: [&str; 18] = [
+const KNOWN: [&str; 20] = [
     "format",
     "objects",
     "history.git",
@@ -35,6 +35,8 @@ const KNOWN: [&str; 18] = [
     "flights",
     "gc.lock",
     "leases",
+    "max-size",
+    "usage",
 ];
 
 impl Pass<'_> {

@@ -36,6 +36,8 @@ pub(super) struct Walked {
     roots: HashMap<TreeId, bool>,
     states: HashMap<StateId, Option<TreeId>>,
     blobs: HashSet<BlobId>,
+    /// Trees and states that something led to.
+    pub(super) reached: HashSet<[u8; 32]>,
 }
 
 /// A directory that was looked at.
@@ -81,6 +83,8 @@ impl Pass<'_> {
         }
         walk.walked.blobs.extend(&facts.blobs);
         let mut walked = walk.walked;
+        let trees = walked.trees.keys().chain(walked.roots.keys()).map(|id| *id.as_bytes());
+        walked.reached = trees.chain(walked.states.keys().map(|id| *id.as_bytes())).collect();
         name_hits(refs, found, &mut walked);
         self.unreached(found, &mut walked);
         for (object, problem) in &walked.problems {

@@ -147,9 +147,10 @@ impl Core {
             }
             drop(deleting);
             if crate::sandbox::remove_tree(&to).is_err() {
-                let removed = session.as_ref().map(|session| session.remove(&to));
-                if let Some(Err(error)) = removed {
-                    left.push((layer, error.to_string()));
+                match session.as_ref().map(|session| session.remove(&to)) {
+                    Some(Ok(())) => {}
+                    Some(Err(error)) => left.push((layer, error.to_string())),
+                    None => left.push((layer, NO_WORKER.to_owned())),
                 }
             }
         }
@@ -437,15 +438,16 @@ impl Core {
     }
 }
 
+/// Why a directory of a namespace stays. What is in `tmp/` by then goes with the next command that has a worker.
+const NO_WORKER: &str = "its files belong to other ids, and no worker can be started here";
+
 /// Renames a directory, whoever owns it.
 fn moved(session: Option<&Session>, from: &Path, to: &Path) -> Result<(), String> {
     match (std::fs::rename(from, to), session) {
         (Ok(()), _) => Ok(()),
         (Err(error), _) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         (Err(_), Some(session)) => session.rename(from, to).map_err(|error| error.to_string()),
-        (Err(error), None) => {
-            Err(format!("its files belong to other ids and no worker can be started: {error}"))
-        }
+        (Err(_), None) => Err(NO_WORKER.to_owned()),
     }
 }
 

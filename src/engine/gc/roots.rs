@@ -7,7 +7,7 @@ use crate::engine::core::Core;
 use crate::engine::error::{Error, Result};
 use crate::engine::image_record;
 use crate::engine::naming::said_in;
-use crate::history::{Logged, Tips};
+use crate::history::{Logged, RefKind, Tips};
 use crate::index::RunHold;
 use crate::object::{CommandSpec, CommitId, InjectedNode};
 use crate::store::Leased;
@@ -276,7 +276,12 @@ impl Core {
 
     /// The digests that names of images say they stand for: of an index of several images nothing else tells.
     pub(super) fn pulled_digests(&self) -> Result<HashMap<String, String>> {
+        let refs = self.history()?.refs(RefKind::Image)?;
+        let named: HashSet<&str> = refs.iter().map(|(name, _)| name.short()).collect();
         let found = self.index.images()?.into_iter().filter_map(|image| {
+            if !named.contains(image.name.as_str()) {
+                return None;
+            }
             let digest = image.source.split_once('@')?.1.split(' ').next()?.to_owned();
             digest.starts_with("sha").then_some((digest, image.name))
         });
