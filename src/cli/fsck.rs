@@ -14,15 +14,19 @@ use super::{Context, records, text};
 
 /// Look for damage in the store: what is wrong, which commits and paths it hits, what to do
 ///
-/// Refs, commits, states and trees are followed, and of every blob it is seen that it is there with the right length. Nothing is changed,
-/// and other commands may run at the same time. `store-format.md` lists every kind of damage by name.
+/// Refs, commits, states and trees are followed, and of every blob it is seen that it is there with the right length. Nothing is changed
+/// without --repair, and other commands may run at the same time. `store-format.md` lists every kind of damage by name.
 ///
-/// Exits 1 if something is damaged. What dead processes left, and what nothing needs, is only told of with -v or --json.
+/// Exits 1 if something is damaged, or was before it was mended. What dead processes left, and what nothing needs, is only told of with -v or --json.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Read and hash everything as well: blobs, Git objects, originals of images, files in layers
     #[arg(long)]
     full: bool,
+    /// Read everything and mend what can be mended: what is bad is moved to `damaged/` in the store, what is derived is made again, and what
+    /// layers, originals or the files of images still have is brought back
+    #[arg(long)]
+    repair: bool,
 }
 
 #[derive(Serialize)]
@@ -72,7 +76,7 @@ struct SummaryRecord {
 pub(super) fn perform(args: &Args, context: &mut Context) -> Result<Exit, Failure> {
     let bar = Bar::new(&context.out);
     let hear = bar.bar.clone();
-    let options = FsckOptions::new().full(args.full).progress(move |progress| {
+    let options = FsckOptions::new().full(args.full).repair(args.repair).progress(move |progress| {
         if let Some(bar) = &hear {
             bar.set_message(progress.what);
             bar.set_length(progress.total_bytes);
@@ -97,7 +101,7 @@ pub(super) fn perform(args: &Args, context: &mut Context) -> Result<Exit, Failur
     if out.json() {
         out.record(&SummaryRecord {
             summary: true,
-            full: args.full,
+            full: args.full || args.repair,
             clean,
             errors,
             warnings,
@@ -117,7 +121,7 @@ pub(super) fn perform(args: &Args, context: &mut Context) -> Result<Exit, Failur
             text::count(packed, "tree or state", "trees and states"),
             text::count(blobs, "blob", "blobs"),
         ];
-        let how = if args.full { "read" } else { "looked at; --full reads them" };
+        let how = if args.full || args.repair { "read" } else { "looked at; --full reads them" };
         let found = match (errors, warnings) {
             (0, 0) => "nothing is damaged".to_owned(),
             _ => format!(

@@ -96,6 +96,19 @@ pub enum Error {
         /// What was found on disk, or the length of its longest file.
         written_bytes: u64,
     },
+    /// A run wrote more than the store had room for.
+    #[error(
+        "the command wrote {written_bytes} bytes and there was room for {room_bytes}, since the store may take {max_bytes}: it was stopped, and nothing \
+         of it is kept; raise the limit with `treebox gc --max-size`"
+    )]
+    NoRoomForRun {
+        /// What the store may take.
+        max_bytes: u64,
+        /// What the run could have.
+        room_bytes: u64,
+        /// What was found on disk, or the length of its longest file.
+        written_bytes: u64,
+    },
     /// A path is not in a state.
     #[error(transparent)]
     Lookup(#[from] LookupError),
@@ -214,7 +227,9 @@ impl Error {
             Self::Invalid(_) => ErrorKind::InvalidInput,
             Self::Unsupported(_) => ErrorKind::Unsupported,
             Self::Foreign(_) => ErrorKind::CommandNotExecutable,
-            Self::OverDisk { .. } => ErrorKind::OverLimit,
+            Self::OverDisk { .. } | Self::NoRoomForRun { .. } | Self::Store(StoreError::NoRoom { .. }) => {
+                ErrorKind::OverLimit
+            }
             Self::Lookup(LookupError::Source(_)) | Self::Source(_) => ErrorKind::Damaged,
             Self::Lookup(_) => ErrorKind::NotFound,
             Self::Format(_) => ErrorKind::Store,

@@ -58,9 +58,9 @@ impl ImportSource {
 }
 
 /// A file system that was read, before it has a name.
-struct Taken {
-    root: TreeId,
-    config: Config,
+pub(super) struct Taken {
+    pub(super) root: TreeId,
+    pub(super) config: Config,
     name: Option<String>,
     time_seconds: i64,
     skipped: Vec<(String, String)>,
@@ -119,7 +119,7 @@ impl Core {
         })
     }
 
-    fn take_directory(&self, batch: &mut Batch<'_>, dir: &Path) -> Result<Taken> {
+    pub(super) fn take_directory(&self, batch: &mut Batch<'_>, dir: &Path) -> Result<Taken> {
         let mut draft = Draft::empty(&self.store, Meta::root_owned(0o755, Timestamp::default()));
         let options = ScanOptions {
             owners: Owners::for_caller(),
@@ -145,7 +145,7 @@ impl Core {
         })
     }
 
-    fn take_host(&self, batch: &mut Batch<'_>, programs: &[String]) -> Result<Taken> {
+    pub(super) fn take_host(&self, batch: &mut Batch<'_>, programs: &[String]) -> Result<Taken> {
         let mut draft = Draft::empty(&self.store, Meta::root_owned(0o755, Timestamp::default()));
         let mut base = HostBase::with_programs(programs.iter().cloned());
         base.path =

@@ -1,6 +1,8 @@
-//! Everything that Git's library does for this room, in this room's own types. The only file that names it.
+//! Everything that Git's library does for this room, in this room's own types. Only this file and what is below it name it.
 //!
 //! The repository is opened isolated: no file of the user's configuration and no environment variable is read.
+
+mod check;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -13,6 +15,9 @@ use gix::refs::transaction::{Change, LogChange, PreviousValue, RefEdit, RefLog};
 use gix::refs::{FullName, Target};
 use gix::revision::spec::parse as revision;
 
+pub(super) use super::values::{
+    CommitObject, HeadTarget, Kind, Revision, RevisionError, TransactionError, TreeEntry, Written,
+};
 use super::{GitError, HistoryError, Order, RefKind, WalkOptions, Walked, Who};
 use crate::object::CommitId;
 
@@ -43,14 +48,6 @@ struct Opened {
 /// What one thread works with.
 pub(super) struct Local(gix::Repository);
 
-/// The kind of an object to write.
-#[derive(Clone, Copy)]
-pub(super) enum Kind {
-    Blob,
-    Tree,
-    Commit,
-}
-
 /// What an object that was read is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ObjectKind {
@@ -60,23 +57,9 @@ pub(super) enum ObjectKind {
     Tag,
 }
 
-/// An object that exists now.
-pub(super) struct Written {
-    /// Its name. Not only commits have one of that type.
-    pub(super) id: CommitId,
-    /// What must be synced for it to last.
-    pub(super) unsynced: Vec<PathBuf>,
-}
-
 /// Whether what the ref names may be a tag object; a branch's is always a commit, and looking costs more than the ref.
 fn may_be_annotated(full: &str) -> bool {
     full.starts_with(RefKind::Tag.prefix())
-}
-
-/// Where HEAD points.
-pub(super) enum HeadTarget {
-    Ref(String),
-    Commit(CommitId),
 }
 
 /// Where a ref is.
@@ -114,48 +97,6 @@ pub(super) struct Step {
     pub(super) new: Option<CommitId>,
 }
 
-/// Why refs were not moved.
-pub(super) enum TransactionError {
-    /// None of them was.
-    Git(GitError),
-    /// Some may have been.
-    Half(GitError),
-    Sync(HistoryError),
-}
-
-/// A commit object.
-pub(super) struct CommitObject {
-    pub(super) tree: CommitId,
-    pub(super) parents: Vec<CommitId>,
-    pub(super) message: String,
-    pub(super) time_seconds: i64,
-}
-
-/// One entry of a Git tree.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct TreeEntry {
-    pub(super) mode: u16,
-    pub(super) name: Vec<u8>,
-    pub(super) id: CommitId,
-}
-
-/// What a revision means.
-pub(super) enum Revision {
-    Include(CommitId),
-    ParentsOf(CommitId),
-    WithoutParents(CommitId),
-    Other,
-}
-
-/// Why a revision means nothing.
-pub(super) enum RevisionError {
-    NotFound(String),
-    Ambiguous(Vec<String>),
-    NoCommit(String),
-    Unsupported(String),
-    Git(GitError),
-}
-
 /// The commits of a walk.
 pub(super) type Steps = Box<dyn Iterator<Item = Result<Walked, GitError>> + Send>;
 
@@ -182,19 +123,6 @@ pub(super) fn parse_commit(bytes: &[u8]) -> Result<CommitObject, GitError> {
         parents: commit.parents().map(ours).collect(),
         message: commit.message.to_str_lossy().into_owned(),
         time_seconds: commit.committer().map_err(wrong)?.seconds(),
-    })
-}
-
-fn checked(kind: GitKind, bytes: &[u8], id: &CommitId) -> Result<ObjectKind, GitError> {
-    let found = gix::objs::compute_hash(gix::hash::Kind::Sha1, kind, bytes).map_err(wrong)?;
-    if found != theirs(id) {
-        return Err(GitError("its bytes have another hash".to_owned()));
-    }
-    Ok(match kind {
-        GitKind::Blob => ObjectKind::Blob,
-        GitKind::Tree => ObjectKind::Tree,
-        GitKind::Commit => ObjectKind::Commit,
-        GitKind::Tag => ObjectKind::Tag,
     })
 }
 
@@ -396,6 +324,15 @@ impl Local {
         Ok(Written { id: ours(id), unsynced })
     }
 
+    /// Whether the file of a loose object holds what its name says.
+    pub(super) fn is_sound(&self, id: &CommitId) -> bool {
+        let loose = gix::odb::loose::Store::at(self.0.objects.store_ref().path(), gix::hash::Kind::Sha1);
+        let mut bytes = Vec::new();
+        let Ok(Some(found)) = loose.try_find(&theirs(id), &mut bytes) else { return false };
+        let hash = gix::objs::compute_hash(gix::hash::Kind::Sha1, found.kind, found.data);
+        hash.is_ok_and(|hash| hash == theirs(id))
+    }
+
     pub(super) fn has_commit(&self, id: &CommitId) -> bool {
         let header = self.0.try_find_header(theirs(id));
         header.is_ok_and(|header| header.is_some_and(|header| header.kind() == GitKind::Commit))
@@ -442,39 +379,6 @@ impl Local {
     pub(super) fn blob(&self, id: &CommitId) -> Result<Vec<u8>, GitError> {
         let mut blob = self.0.find_blob(theirs(id)).map_err(wrong)?;
         Ok(std::mem::take(&mut blob.data))
-    }
-
-    /// An object with its kind, in whichever way it is kept; an error when its bytes are not what its name says.
-    pub(super) fn checked_object(&self, id: &CommitId) -> Result<Option<(ObjectKind, Vec<u8>)>, GitError> {
-        let Some(object) = self.0.try_find_object(theirs(id)).map_err(wrong)? else { return Ok(None) };
-        checked(object.kind, &object.data, id).map(|kind| Some((kind, object.data.clone())))
-    }
-
-    /// A loose object, whatever packs have: an error when its file is damaged.
-    pub(super) fn check_loose(&self, id: &CommitId) -> Result<(), GitError> {
-        let loose = self.0.objects.store_ref().path().to_owned();
-        let loose = gix::odb::loose::Store::at(loose, gix::hash::Kind::Sha1);
-        let mut bytes = Vec::new();
-        let found = loose.try_find(&theirs(id), &mut bytes).map_err(wrong)?;
-        found.map_or(Ok(()), |object| checked(object.kind, object.data, id).map(drop))
-    }
-
-    /// Every object of a pack by its index, and what is wrong with each.
-    pub(super) fn check_pack(&self, index: &Path) -> Result<Vec<(CommitId, GitError)>, GitError> {
-        let bundle = gix::odb::pack::Bundle::at(index, gix::hash::Kind::Sha1).map_err(wrong)?;
-        let mut flawed = Vec::new();
-        let (mut bytes, mut inflate) = (Vec::new(), gix::zlib::Inflate::default());
-        let mut cache = gix::odb::pack::cache::Never;
-        for at in 0..bundle.index.num_objects() {
-            let id = ours(bundle.index.oid_at_index(at));
-            let found = bundle.get_object_by_index(at, &mut bytes, &mut inflate, &mut cache);
-            let state = match found {
-                Ok((object, _)) => checked(object.kind, object.data, &id).map(drop),
-                Err(error) => Err(GitError(error.to_string())),
-            };
-            flawed.extend(state.err().map(|error| (id, error)));
-        }
-        Ok(flawed)
     }
 
     pub(super) fn merge_bases(&self, a: &CommitId, b: &CommitId) -> Result<Vec<CommitId>, GitError> {

@@ -64,6 +64,20 @@ pub(super) fn create(directory: &Path, durability: Durability) -> Result<(), His
     }
 }
 
+/// Makes what a repository lacks that something has taken HEAD or the config from; what it has stays.
+pub(super) fn complete(directory: &Path) -> io::Result<()> {
+    for name in DIRECTORIES {
+        DirBuilder::new().recursive(true).mode(0o700).create(directory.join(name))?;
+    }
+    for (name, content) in [("config", CONFIG), ("HEAD", HEAD)] {
+        match sync::create(&directory.join(name), content.as_bytes(), true) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+    }
+    sync::path(directory)
+}
+
 fn fill(directory: &Path, durable: bool) -> io::Result<()> {
     let mut builder = DirBuilder::new();
     builder.mode(0o700).create(directory)?;

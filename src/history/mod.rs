@@ -2,7 +2,7 @@
 //!
 //! `git log`, `show`, `reflog`, `fsck`, `gc` and `bisect` of the stock tools work on `history.git`. A commit's Git tree holds one
 //! blob, `state.json`, whose bytes the caller decides; its identity and date are fixed by the caller too, so equal builds get equal
-//! commit ids. Git's own library is named in `git.rs` only.
+//! commit ids. Git's own library is named in `git.rs` and what is below it only.
 //!
 //! This room never keeps a file's content in Git, never decides what a commit's record says, never looks at the
 //! user's Git configuration or environment, and never moves a ref to a commit that does not exist.
@@ -27,6 +27,7 @@
 //! killed, the next one that opens the history or takes the lock finishes it; when nothing had moved, the operation's record goes. The
 //! record is written before anything moves, so none is ever missing. Renaming a branch makes the new name before it removes the old one.
 
+mod boot;
 mod check;
 mod commits;
 mod edit;
@@ -39,6 +40,7 @@ mod git;
 mod head;
 mod journal;
 mod layout;
+mod mend;
 mod names;
 mod notes;
 mod operations;
@@ -52,9 +54,11 @@ mod sync;
 mod tests;
 mod thin;
 mod undo;
+mod values;
 mod walk;
 
 pub use crate::disk::Durability;
+pub use boot::{BATCH_AGE, Interrupted};
 pub use check::{CheckedCommit, CheckedLog, CheckedRef, CommitFlaw, GitFlaw, HeadFound, RefTip};
 pub use commits::{CommitRecord, MAX_RECORD_BYTES, NewCommit, RECORD_NAME};
 pub use edit::{EditError, Expected, HeadEdit, RefEdit};
@@ -126,6 +130,8 @@ pub struct History {
     sync_failed: AtomicBool,
     /// Objects that this handle wrote lately.
     fresh: Mutex<fresh::Fresh>,
+    /// What is to be looked at after a power cut.
+    interrupted: Mutex<Option<Interrupted>>,
 }
 
 impl std::fmt::Debug for History {
@@ -144,6 +150,8 @@ impl History {
     /// [`HistoryError::Missing`] when there is none.
     pub fn open(directory: &Path, options: Options) -> Result<Self, HistoryError> {
         let history = Self::inspect(directory, options)?;
+        // Where nothing can be written nothing can be put right, but read.
+        let _ = history.after_boot();
         // What a dead process left half done can still be read. Whoever may write finishes it, here or at the next edit.
         let _ = history.recover();
         Ok(history)
@@ -164,8 +172,8 @@ impl History {
             .map_err(|source| HistoryError::NotARepository { path: directory.clone(), source })?;
         let lock_path = directory.with_extension("lock");
         let unsynced = Mutex::new(BTreeSet::new());
-        let (sync_failed, fresh) = (AtomicBool::new(false), Mutex::default());
-        Ok(Self { directory, lock_path, git, options, unsynced, sync_failed, fresh })
+        let (sync_failed, fresh, interrupted) = (AtomicBool::new(false), Mutex::default(), Mutex::default());
+        Ok(Self { directory, lock_path, git, options, unsynced, sync_failed, fresh, interrupted })
     }
 
     /// Opens the repository in `directory`, made first when there is none.

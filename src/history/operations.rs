@@ -174,6 +174,20 @@ impl History {
         }
     }
 
+    /// Cuts the log off where the record of that operation begins. Called under the lock.
+    pub(super) fn cut_operations_at(&self, id: &OperationId) -> Result<(), HistoryError> {
+        let path = self.log_path(LOG_REF);
+        let bytes = std::fs::read(&path).map_err(|source| HistoryError::io("reading", &path, source))?;
+        let mut at = 0;
+        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+            if Line::parse(line.strip_suffix(b"\n").unwrap_or(line)).is_some_and(|line| line.id == *id) {
+                return self.forget_operation(at);
+            }
+            at += line.len() as u64;
+        }
+        Ok(())
+    }
+
     /// The newest operation, found without reading the whole log.
     pub fn newest_operation(&self) -> Result<Option<Operation>, HistoryError> {
         let path = self.log_path(LOG_REF);
@@ -306,6 +320,27 @@ pub(super) fn parse(bytes: &[u8]) -> Vec<Operation> {
         }
     }
     operations
+}
+
+/// The lines of a log that belong to complete records, as they are.
+pub(super) fn whole_lines(bytes: &[u8]) -> Vec<u8> {
+    let mut whole = Vec::new();
+    let mut begun: Vec<(Line, &[u8])> = Vec::new();
+    for (line, text) in bytes.split(|byte| *byte == b'\n').filter_map(|text| Some((Line::parse(text)?, text)))
+    {
+        if line.at == 1 {
+            begun.clear();
+        } else if begun.last().is_none_or(|(last, _)| last.id != line.id || last.at + 1 != line.at) {
+            begun.clear();
+            continue;
+        }
+        let is_last = line.at == line.count;
+        begun.push((line, text));
+        if is_last {
+            whole.extend(begun.drain(..).flat_map(|(_, text)| [text, b"\n"].concat()));
+        }
+    }
+    whole
 }
 
 fn operation(lines: &[Line]) -> Operation {

@@ -60,10 +60,10 @@ impl Index {
         })
     }
 
-    /// Forgets what chains give that tree.
-    pub fn forget_chains_of(&self, tree: &TreeId) -> Result<(), IndexError> {
+    /// Forgets a chain.
+    pub fn forget_chain(&self, chain: &str) -> Result<(), IndexError> {
         self.write("forgetting layers of an image", |db| {
-            db.prepare_cached("DELETE FROM chain WHERE tree = ?1")?.execute([tree.as_bytes()])?;
+            db.prepare_cached("DELETE FROM chain WHERE chain = ?1")?.execute([chain])?;
             Ok(())
         })
     }

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::disk::{
-    DiskError, Durability, Scratch, create_dir_all_private, exists, features, file_system, read_limited,
-    write_atomic,
+    DiskError, Durability, Scratch, SyncSet, create_dir_all_private, exists, features, file_system,
+    read_limited, write_atomic,
 };
 use crate::object::BlobId;
 
@@ -107,6 +107,12 @@ impl Layout {
         }
     }
 
+    /// Writes the format file of a store that has lost it.
+    pub fn write_format(&self) -> Result<(), FormatError> {
+        let text = format!("{FORMAT_HEAD}{FORMAT_VERSION}\n");
+        Ok(write_atomic(&self.format(), text.as_bytes(), Durability::Commit)?)
+    }
+
     fn create(&self) -> Result<(), FormatError> {
         create_dir_all_private(&self.root)?;
         let listing =
@@ -120,19 +126,25 @@ impl Layout {
                 "owners",
                 "caches",
                 "checkouts",
+                "damaged",
                 "flights",
                 "gc.lock",
                 "leases",
+                "max-size",
+                "usage",
                 "originals",
                 "replay",
                 "tmp",
                 "history.git",
                 "history.lock",
+                "history.batch",
                 "format",
             ];
             let name = name.to_string_lossy();
             if !(ours.contains(&&*name)
-                || ["index.db", "format.", "replay."].iter().any(|stem| name.starts_with(stem)))
+                || ["index.db", "format.", "replay.", "history.boot"]
+                    .iter()
+                    .any(|stem| name.starts_with(stem)))
             {
                 return Err(FormatError::Occupied(self.root.clone()));
             }
@@ -141,6 +153,14 @@ impl Layout {
         for dir in [self.objects(), self.pack(), self.layers(), self.tmp()] {
             create_dir_all_private(&dir)?;
         }
+        // Names last when their directory is synced; the store's own is the parent's.
+        let mut names = SyncSet::new(Durability::Commit);
+        for dir in
+            [self.objects(), self.root.clone()].iter().chain(self.root.parent().map(Path::to_owned).as_ref())
+        {
+            names.directory(dir);
+        }
+        names.finish()?;
         // The format file comes last: a directory without it is not yet a store and is completed by the next open.
         write_atomic(
             &self.format(),
@@ -244,6 +264,16 @@ impl Layout {
     /// The lock that is shared by whoever makes something, and exclusive for deleting.
     pub fn gc_lock(&self) -> PathBuf {
         self.root.join("gc.lock")
+    }
+
+    /// What the store may take on disk, when something bounds it.
+    pub fn max_size(&self) -> PathBuf {
+        self.root.join("max-size")
+    }
+
+    /// What the store takes on disk, counted where something bounds it.
+    pub fn usage(&self) -> PathBuf {
+        self.root.join("usage")
     }
 
     /// Where living processes say what they use; made with the first.

@@ -21,7 +21,7 @@ const ROOMS: [(&str, &[&str]); 11] = [
 
 /// A foreign library with the only files or rooms that name it.
 const LIBRARIES: [(&str, &[&str]); 20] = [
-    ("gix::", &["src/history/git.rs"]),
+    ("gix::", &["src/history/git.rs", "src/history/git/"]),
     ("imara_diff::", &["src/object/lines.rs"]),
     ("regex::", &["src/engine/grep.rs"]),
     ("rusqlite::", &["src/index/"]),

@@ -10,7 +10,7 @@ mod traps;
 
 /// The makers of images, which the tests of `src/oci` use too.
 #[path = "../../fixtures/images/mod.rs"]
-mod made;
+pub mod made;
 
 use std::path::{Path, PathBuf};
 

@@ -118,6 +118,7 @@ impl Pass<'_> {
             let Some(commit) = refs.by_id.get(&fact.id).map(|at| &refs.commits[*at]) else { continue };
             if let Some(state) = commit.state.filter(|state| *state != fact.state) {
                 let detail = format!("its row says state {}, and it holds {state}", fact.state);
+                self.known.states.insert(fact.id.to_string(), state);
                 self.tell(DamageKind::IndexRowCommit, fact.id.to_string(), detail);
             }
         }

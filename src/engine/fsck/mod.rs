@@ -11,8 +11,10 @@
 mod facts;
 mod kinds;
 mod layers;
+mod mend;
 mod objects;
 mod places;
+mod refetch;
 mod refs;
 mod walk;
 
@@ -27,7 +29,8 @@ pub use kinds::{DamageKind, Severity};
 use super::blocking::Engine;
 use super::error::Result;
 use super::types::EngineOptions;
-use crate::object::BlobId;
+use crate::object::{BlobId, CommitId, StateId};
+use crate::oci::DocumentFacts;
 use crate::store::Layout;
 use crate::store::check::BlobState;
 
@@ -40,12 +43,14 @@ type Hear = Arc<dyn Fn(&FsckProgress) + Send + Sync>;
 #[derive(Clone, Default)]
 pub struct FsckOptions {
     full: bool,
+    repair: bool,
     hear: Option<Hear>,
 }
 
 impl fmt::Debug for FsckOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FsckOptions").field("full", &self.full).finish_non_exhaustive()
+        let mut shown = f.debug_struct("FsckOptions");
+        shown.field("full", &self.full).field("repair", &self.repair).finish_non_exhaustive()
     }
 }
 
@@ -59,6 +64,14 @@ impl FsckOptions {
     #[must_use]
     pub fn full(mut self, on: bool) -> Self {
         self.full = on;
+        self
+    }
+
+    /// Mends what can be mended, after everything was read and hashed. What is bad is moved to `damaged/` in the store.
+    #[must_use]
+    pub fn repair(mut self, on: bool) -> Self {
+        self.repair = on;
+        self.full |= on;
         self
     }
 
@@ -165,6 +178,9 @@ fn check(store: &Path, engine: &EngineOptions, options: &FsckOptions) -> Result<
         });
     }
     checked.damages.sort_by(|a, b| (b.severity, a.kind, &a.subject).cmp(&(a.severity, b.kind, &b.subject)));
+    if options.repair {
+        mend::mend(&layout, engine, &known, &mut checked)?;
+    }
     checked.duration = began.elapsed();
     Ok(checked)
 }
@@ -179,6 +195,16 @@ struct Known {
     originals: Vec<PathBuf>,
     /// Layers in which something was wrong.
     layers: Vec<String>,
+    /// Blobs that are not there or not sound, with their sizes.
+    wanted: HashMap<BlobId, u64>,
+    /// The segments in which objects with damaged records are.
+    flipped: HashMap<String, u32>,
+    /// What commits hold of which a row says something else.
+    states: HashMap<String, StateId>,
+    /// Commits that are damaged, and which of their Git objects is.
+    git_damaged: HashMap<CommitId, CommitId>,
+    /// Manifests of images that were imported.
+    manifests: Vec<DocumentFacts>,
     /// Whether a blob had more names than are known.
     links: bool,
 }

@@ -53,10 +53,12 @@ impl Pass<'_> {
         flipped: &mut HashMap<[u8; 32], (ObjectKind, String)>,
     ) {
         let name = |segment: u32| format!("objects/pack/{segment:08}.seg");
+        let known = &mut self.known.flipped;
         let mut was_flipped = |segment: u32, start: u64, was: Option<(ObjectKind, [u8; 32])>| {
             // Another copy of the object may be whole.
             let was = was.filter(|(_, id)| segments.get(id).is_none())?;
             let place = format!("the record at byte {start} of segment {segment} has another hash");
+            known.insert(crate::object::TreeId::from_bytes(was.1).to_string(), segment);
             flipped.insert(was.1, (was.0, place));
             Some(())
         };

@@ -16,7 +16,7 @@ use crate::oci::{Digest, Originals};
 const MAX_RECORD_BYTES: u64 = 16 << 20;
 
 /// What a store may have at its top.
-const KNOWN: [&str; 17] = [
+const KNOWN: [&str; 18] = [
     "format",
     "objects",
     "history.git",
@@ -32,6 +32,7 @@ const KNOWN: [&str; 17] = [
     "replay",
     "replay.lock",
     "tmp",
+    "flights",
     "gc.lock",
     "leases",
 ];

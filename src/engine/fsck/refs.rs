@@ -172,6 +172,7 @@ impl Pass<'_> {
                 }
                 Err(CommitFlaw::Damaged { object, reason, parents }) => {
                     refs.damaged.insert(object);
+                    self.known.git_damaged.insert(one.id, object);
                     let severity = if reach == Reach::Named { Severity::Error } else { Severity::Warning };
                     let hits = vec![one.name.clone()];
                     self.tell_as(DamageKind::CommitDamaged, severity, one.id.to_string(), reason, hits);
@@ -198,6 +199,11 @@ impl Pass<'_> {
         commit.state = id("state").and_then(|text| text.parse().ok());
         commit.tree = id("tree").and_then(|text| text.parse().ok());
         commit.image = said.as_ref().and_then(|said| said.get("image")).and_then(image_record::read);
+        if let Some(manifest) = commit.image.as_ref().and_then(|image| image.manifest.as_ref())
+            && !self.known.manifests.contains(manifest)
+        {
+            self.known.manifests.push(manifest.clone());
+        }
         if commit.state.is_none() {
             let detail = match record {
                 None => "it has no state.json: treebox did not make it",

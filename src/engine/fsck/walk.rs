@@ -306,6 +306,7 @@ impl Walk<'_, '_> {
             return true;
         }
         let Some(file) = self.found.blobs.blobs.get(&blob) else {
+            self.pass.known.wanted.insert(blob, size);
             self.problem(object, DamageKind::BlobMissing, "no file holds it");
             return true;
         };
@@ -314,6 +315,7 @@ impl Walk<'_, '_> {
             Some(BlobState::Flipped(len)) if *len > size => Some(DamageKind::BlobLonger),
             Some(state) => {
                 let Some((kind, detail)) = blob_problem(state) else { return false };
+                self.pass.known.wanted.insert(blob, size);
                 self.problem(object, kind, detail);
                 return true;
             }
@@ -331,6 +333,7 @@ impl Walk<'_, '_> {
             self.problem(Object::Tree(tree), DamageKind::TreeMalformed, detail);
             return true;
         }
+        self.pass.known.wanted.insert(blob, size);
         self.problem(object, kind, format!("it has {} bytes, and the trees say {size}", file.len));
         true
     }

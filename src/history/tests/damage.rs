@@ -34,7 +34,7 @@ fn many_may_make_it_at_once() {
         assert_eq!(history.refs(RefKind::Branch).unwrap().len(), 8);
         let names: Vec<_> =
             std::fs::read_dir(root.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-        assert_eq!(names.len(), 2, "the lock and the repository: {names:?}");
+        assert_eq!(names.len(), 3, "the lock, the boot and the repository: {names:?}");
     }
 }
 

@@ -11,6 +11,7 @@ mod pack;
 mod refs;
 mod resolve;
 mod stock_git;
+mod thin;
 mod times;
 
 use std::path::PathBuf;
