@@ -124,7 +124,12 @@ impl Field {
             "is called `",
         ];
         let by_kind = matches!(kind, Some(ErrorKind::Conflict | ErrorKind::NotFound));
-        match by_kind || kind.is_none() && OTHERS_WERE_FIRST.iter().any(|words| said.contains(words)) {
+        // A `git gc` that a user started holds locks as long as it likes, and longer on a busy machine.
+        let by_git = said.contains("is held by another program");
+        match by_kind
+            || by_git
+            || kind.is_none() && OTHERS_WERE_FIRST.iter().any(|words| said.contains(words))
+        {
             true => self.count(&self.refused),
             false => self.is_wrong(format!("{doing}: {}", said.trim_end())),
         }
