@@ -35,8 +35,7 @@ mod tests {
         );
         let bytes = |message: &Request| postcard::to_stdvec(message).unwrap();
         let seeds = vec![
-            postcard::to_stdvec(&Hello { protocol: super::super::protocol::PROTOCOL, unshare_errno: 0 })
-                .unwrap(),
+            postcard::to_stdvec(&Hello { protocol: 5, unshare_errno: 0 }).unwrap(),
             bytes(&Request::Run { run: 1, plan: Box::new(plan) }),
             bytes(&Request::Rename { from: b"/a".to_vec(), to: b"/b".to_vec() }),
             bytes(&Request::Signal { run: 7, signal: 15 }),

@@ -163,9 +163,9 @@ fn one_interrupt_goes_to_the_command_and_a_second_kills_it() {
         }
         child.wait().unwrap().code()
     };
-    assert_eq!(interrupted("echo ready; sleep 60", 1), Some(130));
+    assert_eq!(interrupted("echo ready; exec sleep 60", 1), Some(130));
     assert_eq!(interrupted("trap 'exit 9' INT; echo ready; while :; do sleep 0.1; done", 1), Some(9));
-    assert_eq!(interrupted("trap '' INT; echo ready; sleep 60", 2), Some(137));
+    assert_eq!(interrupted("trap '' INT; echo ready; exec sleep 60", 2), Some(137));
 }
 
 #[test]

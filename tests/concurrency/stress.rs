@@ -78,6 +78,13 @@ impl Field {
         !self.over.load(Ordering::Relaxed)
     }
 
+    /// Whether there was something of everything that is to be looked at.
+    fn has_seen_all(&self) -> bool {
+        let some = |counter: &AtomicU64| counter.load(Ordering::Relaxed) > 0;
+        let ran = self.ran.lock().unwrap_or_else(PoisonError::into_inner).len() > 2;
+        ran && some(&self.reused) && some(&self.killed) && some(&self.collected)
+    }
+
     fn is_wrong(&self, what: String) {
         self.wrong.lock().unwrap_or_else(PoisonError::into_inner).push(what);
     }
@@ -117,7 +124,12 @@ impl Field {
             "is called `",
         ];
         let by_kind = matches!(kind, Some(ErrorKind::Conflict | ErrorKind::NotFound));
-        match by_kind || kind.is_none() && OTHERS_WERE_FIRST.iter().any(|words| said.contains(words)) {
+        // A `git gc` that a user started holds locks as long as it likes, and longer on a busy machine.
+        let by_git = said.contains("is held by another program");
+        match by_kind
+            || by_git
+            || kind.is_none() && OTHERS_WERE_FIRST.iter().any(|words| said.contains(words))
+        {
             true => self.count(&self.refused),
             false => self.is_wrong(format!("{doing}: {}", said.trim_end())),
         }
@@ -308,7 +320,9 @@ fn thirty_two_workers_and_a_killer_lose_nothing() {
         scope.spawn(|| collector(&env, &field, begun + length / 2));
         scope.spawn(|| stock_git(&env, &field, &["log", "--all", "--oneline"], Duration::from_millis(50)));
         scope.spawn(|| stock_git(&env, &field, &["gc", "--quiet"], Duration::from_millis(700)));
-        while begun.elapsed() < length {
+        // On a busy machine it may take longer until everything has happened once.
+        let grace = Duration::from_secs(90);
+        while begun.elapsed() < length || !field.has_seen_all() && begun.elapsed() < length + grace {
             std::thread::sleep(Duration::from_millis(50));
         }
         field.over.store(true, Ordering::Relaxed);
@@ -325,12 +339,12 @@ fn thirty_two_workers_and_a_killer_lose_nothing() {
         number(&field.killed),
         number(&field.collected),
     ));
+    assert!(field.has_seen_all());
     let wrong = field.wrong.into_inner().unwrap();
     assert!(wrong.is_empty(), "{} went wrong:\n{}", wrong.len(), wrong.join("\n"));
     let ran = field.ran.into_inner().unwrap();
     let twice: Vec<_> = ran.iter().filter(|(_, states)| states.len() > 1).collect();
     assert!(twice.is_empty(), "run more than once: {twice:?}");
-    assert!(!ran.is_empty() && number(&field.reused) > 0 && number(&field.killed) > 0);
 
     // The next command sweeps what killed workers left.
     env.ok(&["run", "-q", "--from", "base", "-c", "echo sweep > /sweep"]);
@@ -340,6 +354,10 @@ fn thirty_two_workers_and_a_killer_lose_nothing() {
     let (files, bytes) = everything_can_be_read(&env);
     say(&format!("{files} files with {bytes} bytes of every ref read and checked, none lost"));
     git_finds_nothing_wrong(&env);
+    // Killed workers may leave something that is in nobody's way, which it warns of.
+    let checked = env.run(&["fsck", "--full"]);
+    let errors = checked.text().lines().filter(|line| line.starts_with("error")).count();
+    assert!(checked.code <= 1 && errors == 0, "{}{}", checked.text(), checked.stderr);
 }
 
 /// Reads every file of every ref once; reading checks hashes.
