@@ -180,7 +180,8 @@ impl Core {
         let updated = {
             let before = read_bytes(&kept);
             keep(&note)?;
-            let updated = self.write_changes(&dest, &changes, options.force)?;
+            let updated = self.write_changes(&dest, &changes, options.force);
+            let updated = updated.map_err(|error| error.met_at(state.label()))?;
             if !updated.conflicts.is_empty() {
                 // Nothing was done.
                 restore(&kept, before.as_deref())?;

@@ -36,6 +36,8 @@ pub(crate) struct Core {
     pub(super) users: Mutex<HashMap<(TreeId, String), User>>,
     /// Whether dead owners left something in `tmp/` that only the worker can remove.
     leftovers: AtomicBool,
+    /// Whether it was looked for layers that a power cut may have left half-written.
+    pub(super) layers_looked_at: AtomicBool,
 }
 
 impl Core {
@@ -73,6 +75,7 @@ impl Core {
             idle: Mutex::new(Vec::new()),
             users: Mutex::new(HashMap::new()),
             leftovers: AtomicBool::new(leftovers),
+            layers_looked_at: AtomicBool::new(false),
         }))
     }
 

@@ -199,7 +199,8 @@ impl Core {
     /// A handle to the state of a commit.
     pub(super) fn state_at(self: &Arc<Self>, commit: CommitId) -> Result<State> {
         let id = self.state_of_commit(&commit)?;
-        let origin = Origin { commit: std::sync::Mutex::new(Some(commit)), run: None };
+        let origin =
+            Origin { commit: std::sync::Mutex::new(Some(commit)), run: None, said: Default::default() };
         self.handle(id, Arc::new(origin))
     }
 

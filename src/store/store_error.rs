@@ -11,9 +11,7 @@ use crate::object::SourceError;
 #[non_exhaustive]
 pub enum StoreError {
     /// There is no such object.
-    #[error(
-        "{kind} {id} is missing from the store; import its image again, or run the step that made it with --fresh"
-    )]
+    #[error("{kind} {id} is missing from the store")]
     Missing {
         /// The kind of object.
         kind: &'static str,
@@ -21,9 +19,7 @@ pub enum StoreError {
         id: String,
     },
     /// The object's bytes are not what its name says.
-    #[error(
-        "{kind} {id} is damaged: {reason}; import its image again, or run the step that made it with --fresh"
-    )]
+    #[error("{kind} {id} is damaged: {reason}")]
     Damaged {
         /// The kind of object.
         kind: &'static str,

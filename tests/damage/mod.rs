@@ -2,6 +2,8 @@
 
 mod archive;
 mod fixtures;
+mod power;
+mod reads;
 mod recipe;
 mod store_v1;
 mod table;
