@@ -231,6 +231,7 @@ impl Error {
             Self::Lookup(_) => ErrorKind::NotFound,
             Self::Format(_) => ErrorKind::Store,
             Self::Store(StoreError::Disk(_)) => ErrorKind::System,
+            Self::Store(StoreError::ReadOnly(_)) | Self::History(HistoryError::ReadOnly) => ErrorKind::Store,
             Self::Store(_) => ErrorKind::Damaged,
             Self::Session(SessionError::Launch(launch)) => match launch.exit_code() {
                 Some(127) => ErrorKind::CommandNotFound,

@@ -104,6 +104,7 @@ impl Core {
         command: &Command,
         resolved: Resolved,
     ) -> Result<(Ground, Plan)> {
+        self.store.writable()?;
         let session = self.session()?;
         let hint = self.layer_hint(parent)?;
         let met = |error: Error| error.met_at(parent.label());

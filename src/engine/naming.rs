@@ -192,7 +192,9 @@ impl Core {
                 "commit {commit} was not made by treebox: its state.json names no state"
             ))
         })?;
-        self.index.record_commit(commit, &state, &record.parents, None)?;
+        if self.layout().read_only().is_none() {
+            self.index.record_commit(commit, &state, &record.parents, None)?;
+        }
         Ok(state)
     }
 

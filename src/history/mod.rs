@@ -122,6 +122,8 @@ pub struct History {
     /// Files and directories written but not synced.
     unsynced: Mutex<BTreeSet<PathBuf>>,
     sync_failed: AtomicBool,
+    /// Whether every change is refused.
+    read_only: bool,
     /// Objects that this handle wrote lately.
     fresh: Mutex<fresh::Fresh>,
 }
@@ -141,13 +143,14 @@ impl History {
     /// # Errors
     /// [`HistoryError::Missing`] when there is none.
     pub fn open(directory: &Path, options: Options) -> Result<Self, HistoryError> {
-        let history = Self::inspect(directory, options)?;
+        let mut history = Self::inspect(directory, options)?;
+        history.read_only = false;
         // What a dead process left half done can still be read. Whoever may write finishes it, here or at the next edit.
         let _ = history.recover();
         Ok(history)
     }
 
-    /// The same, and what a dead process left half done stays as it is.
+    /// The same for reading alone; what a dead process left half done stays as it is.
     pub fn inspect(directory: &Path, options: Options) -> Result<Self, HistoryError> {
         // A path without a parent could not have the lock file beside it.
         let directory = std::path::absolute(directory)
@@ -163,7 +166,7 @@ impl History {
         let lock_path = directory.with_extension("lock");
         let unsynced = Mutex::new(BTreeSet::new());
         let (sync_failed, fresh) = (AtomicBool::new(false), Mutex::default());
-        Ok(Self { directory, lock_path, git, options, unsynced, sync_failed, fresh })
+        Ok(Self { directory, lock_path, git, options, unsynced, sync_failed, fresh, read_only: true })
     }
 
     /// Opens the repository in `directory`, made first when there is none.

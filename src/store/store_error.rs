@@ -18,6 +18,9 @@ pub enum StoreError {
         /// Its name.
         id: String,
     },
+    /// The store may only be read.
+    #[error("the store is only read: {0}")]
+    ReadOnly(String),
     /// The object's bytes are not what its name says.
     #[error("{kind} {id} is damaged: {reason}")]
     Damaged {

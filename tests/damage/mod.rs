@@ -2,6 +2,7 @@
 
 mod archive;
 mod fixtures;
+mod formats;
 mod power;
 mod reads;
 mod recipe;

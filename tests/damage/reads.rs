@@ -49,7 +49,10 @@ fn refuses(env: &TestEnv, defect: Defect, args: &[&str]) {
     let ran = env.run(args);
     let what = format!("{defect:?} {args:?}: {} {}", ran.stderr, String::from_utf8_lossy(&ran.stdout));
     assert_eq!(ran.code, 125, "{what}");
-    assert!(ran.stderr.contains("/etc/motd") && ran.stderr.contains("main"), "{what}");
+    assert!(
+        ran.stderr.contains("/etc") && ran.stderr.contains("motd") && ran.stderr.contains("main"),
+        "{what}"
+    );
     let word = if defect == Defect::Missing { "missing" } else { "damaged" };
     assert!(ran.stderr.contains(word), "{what}");
     assert!(ran.stderr.contains("\nhint: `treebox fsck --full`"), "{what}");

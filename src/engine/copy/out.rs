@@ -114,7 +114,7 @@ impl Core {
             std::fs::create_dir(&target).map_err(|error| Error::disk("create directory", &target, error))?;
             self.write_as_caller(&target, &changes, Ground::Written, &place.shown)
         };
-        let updated = updated.map_err(|error| error.met_at(state.label()))?;
+        let updated = updated.map_err(|error| error.met_at(format!("{}:{real}", state.label())))?;
         let entries = changes.iter().filter(|change| !change.path.is_empty()).count() as u64;
         let written = Written { entries, skipped: told(updated.skipped) };
         Ok(CopiedOut { written, excluded, planned: Vec::new() })

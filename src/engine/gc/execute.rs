@@ -34,6 +34,7 @@ const DAY_MS: i64 = 86_400_000;
 
 impl Core {
     pub(super) fn gc(self: &Arc<Self>, options: &GcOptions) -> Result<Collected> {
+        self.store.writable()?;
         let first = self.gc_once(options, options.max_bytes)?;
         let (Some(max), Some(after)) = (options.max_bytes, &first.after) else { return Ok(first) };
         let over = after.total().saturating_sub(max);
