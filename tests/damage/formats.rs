@@ -67,7 +67,7 @@ fn features_are_ignored_read_only_or_refused_by_their_class() {
         &["branch"][..],
         &["log"],
         &["show", "main~2"],
-        &["ls", "main:/"],
+        &["ls", "main:/etc"],
         &["diff", "v1", "main"],
         &["op", "log"],
         &["cp", "main:/etc/motd", "copied"],
