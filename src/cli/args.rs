@@ -85,6 +85,26 @@ pub(super) struct Global {
     /// Which ids commands have: auto takes the first of mapped, recorded and plain that works
     #[arg(long, global = true, value_name = "KIND", default_value = "auto", help_heading = GLOBAL)]
     pub(super) identity: IdentityKind,
+    /// What a power cut may take: commit, nothing that was reported; batch, the newest commits of some 30 s
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        default_value = "commit",
+        env = "TREEBOX_DURABILITY",
+        hide_env_values = true,
+        help_heading = "Global options"
+    )]
+    pub(super) durability: DurabilityKind,
+}
+
+/// When what was written is on the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum DurabilityKind {
+    /// When a command ends
+    Commit,
+    /// Some time later
+    Batch,
 }
 
 /// Which ids commands have.

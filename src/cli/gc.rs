@@ -14,9 +14,10 @@ use super::{Context, text, values};
 /// commands.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Make the store no larger than this: what was not used for longest goes first, layers before remembered runs before logs
-    #[arg(long, value_name = "N", value_parser = values::size)]
-    max_size: Option<u64>,
+    /// Make the store no larger than this, and keep it so: what was not used for longest goes first, layers before remembered runs before logs, also when room is
+    /// needed later; what does not fit is refused. `none` lets it grow again
+    #[arg(long, value_name = "N", value_parser = max_size)]
+    max_size: Option<MaxSize>,
     /// Keep logs, remembered runs, layers and caches that were used in the last D days
     #[arg(long, value_name = "D", default_value_t = DEFAULT_KEEP_DAYS)]
     keep_days: u32,
@@ -25,14 +26,25 @@ pub(super) struct Args {
     dry_run: bool,
 }
 
+/// How large the store may be; `None` is as large as the disk.
+#[derive(Debug, Clone, Copy)]
+struct MaxSize(Option<u64>);
+
+fn max_size(text: &str) -> Result<MaxSize, String> {
+    if text == "none" { Ok(MaxSize(None)) } else { values::size(text).map(|bytes| MaxSize(Some(bytes))) }
+}
+
 pub(super) fn perform(args: &Args, context: &mut Context) -> Result<Exit, Failure> {
     // First of all, so that every thread of the engine leaves the signals alone.
     let signals = Signals::watch(false);
     let engine = context.engine()?;
     let cancel = Cancel::new();
     signals.direct_to_all(cancel.clone());
+    if let (Some(MaxSize(bytes)), false) = (args.max_size, args.dry_run) {
+        engine.set_max_size(bytes)?;
+    }
     let options = GcOptions::new()
-        .max_bytes(args.max_size)
+        .max_bytes(args.max_size.and_then(|MaxSize(bytes)| bytes))
         .keep_days(args.keep_days)
         .dry_run(args.dry_run)
         .cancel(cancel);

@@ -71,9 +71,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 use treebox::blocking::Engine;
-use treebox::{EngineOptions, IdentityChoice};
+use treebox::{Durability, EngineOptions, IdentityChoice};
 
-use args::{Cli, Global, IdentityKind, Verb};
+use args::{Cli, DurabilityKind, Global, IdentityKind, Verb};
 use exit::{Exit, Failure};
 use output::Output;
 
@@ -101,7 +101,19 @@ impl Context {
             IdentityKind::Recorded => IdentityChoice::Recorded,
             IdentityKind::Plain => IdentityChoice::Single,
         };
-        Ok(options.identity(identity))
+        let durability = match self.global.durability {
+            DurabilityKind::Commit => Durability::Commit,
+            DurabilityKind::Batch => Durability::Batch,
+        };
+        let options = match std::env::var("TREEBOX_MAX_SIZE") {
+            Ok(text) if !text.is_empty() => {
+                let bytes = values::size(&text)
+                    .map_err(|error| Failure::Usage(format!("TREEBOX_MAX_SIZE: {error}")))?;
+                options.max_size(Some(bytes))
+            }
+            _ => options,
+        };
+        Ok(options.identity(identity).durability(durability))
     }
 
     /// Opens the store with other options than usual.

@@ -60,12 +60,20 @@ impl Drop for Scratch {
 pub fn sweep(parent: &Path, remove: impl Fn(&Path) -> bool) -> Result<Vec<PathBuf>, DiskError> {
     let mut left = Vec::new();
     for entry in fs::read_dir(parent).context("list", parent)? {
-        let lock_path = entry.context("list", parent)?.path();
-        if lock_path.extension().is_none_or(|extension| extension != "lock") {
-            continue;
-        }
-        let Some(_lock) = FileLock::try_acquire_existing(&lock_path)? else { continue };
-        let path = lock_path.with_extension("");
+        let found = entry.context("list", parent)?.path();
+        let (path, lock) = if found.extension().is_some_and(|extension| extension == "lock") {
+            (found.with_extension(""), FileLock::try_acquire_existing(&found)?)
+        } else {
+            // A lock is made before its directory and goes after it: only a power cut can have taken it, or its owner just now both.
+            let lock_path = found.with_extension("lock");
+            if super::exists(&lock_path)? || !super::exists(&found)? {
+                continue;
+            }
+            let lock = FileLock::try_acquire(&lock_path, LockMode::Exclusive)?;
+            (found, lock)
+        };
+        let Some(_lock) = lock else { continue };
+        let lock_path = path.with_extension("lock");
         if remove(&path) {
             let _ = fs::remove_file(&lock_path);
         } else {
@@ -98,9 +106,12 @@ mod tests {
         let alive = Scratch::new(dir.path()).unwrap();
         fs::create_dir_all(dir.path().join("999999999-0/deep")).unwrap();
         fs::write(dir.path().join("999999999-0.lock"), "").unwrap();
+        // After a power cut the lock's name may be gone, or the directory's.
+        fs::create_dir_all(dir.path().join("999999999-1/deep")).unwrap();
+        fs::write(dir.path().join("999999999-2.lock"), "").unwrap();
         assert!(sweep(dir.path(), |path| remove_tree(path).is_ok()).unwrap().is_empty());
         assert!(alive.path().exists());
-        assert!(!dir.path().join("999999999-0").exists());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
         drop(alive);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }

@@ -327,6 +327,17 @@ fn read_record(kept: &Path, dest: &Path) -> Result<Option<Record>> {
     Ok(same.then_some(record))
 }
 
+/// What a fuzz target does with a record.
+#[cfg(any(test, fuzzing))]
+pub(super) fn fuzz_record(bytes: &[u8]) {
+    let Ok(record) = serde_json::from_slice::<Record>(bytes) else { return };
+    let again = serde_json::to_vec(&record).expect("a record is written");
+    assert_eq!(serde_json::from_slice::<Record>(&again).expect("what was written is read"), record);
+    for shown in record.shows.iter().chain(&record.next) {
+        let _ = (shown.tree.parse::<TreeId>(), TreePath::parse(shown.path.as_bytes()));
+    }
+}
+
 /// What is wrong with the bytes of a record.
 pub(super) fn record_flaw(bytes: &[u8]) -> Option<String> {
     serde_json::from_slice::<Record>(bytes).err().map(|error| error.to_string())

@@ -10,9 +10,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::catalog::IndexCatalog;
 use super::command::Command;
 use super::error::{Error, Result};
+use super::room::Quota;
 use super::types::EngineOptions;
 use super::user::User;
-use crate::disk::{create_dir_all_private, exists, sweep, sweep_turns};
+use crate::disk::{Durability, FileLock, create_dir_all_private, exists, sweep, sweep_turns};
 use crate::history::History;
 use crate::index::Index;
 use crate::object::TreeId;
@@ -38,6 +39,10 @@ pub(crate) struct Core {
     leftovers: AtomicBool,
     /// Whether it was looked for layers that a power cut may have left half-written.
     pub(super) layers_looked_at: AtomicBool,
+    /// What bounds the store on disk.
+    pub(super) quota: Option<Arc<Quota>>,
+    /// Held while this engine writes without syncs.
+    batch: OnceLock<FileLock>,
 }
 
 impl Core {
@@ -69,7 +74,12 @@ impl Core {
         sweep_turns(&layout.flights())?;
         let index = Arc::new(open_index(&layout)?);
         let store = Store::open(layout, Arc::new(IndexCatalog(Arc::clone(&index))), options.durability)?;
-        Ok(Arc::new(Self {
+        let quota = Quota::of(store.layout(), options.max_size)?;
+        let store = match &quota {
+            Some(quota) => store.with_room(Arc::clone(quota) as _),
+            None => store,
+        };
+        let core = Arc::new(Self {
             store,
             index,
             options,
@@ -79,7 +89,18 @@ impl Core {
             users: Mutex::new(HashMap::new()),
             leftovers: AtomicBool::new(leftovers),
             layers_looked_at: AtomicBool::new(false),
-        }))
+            quota,
+            batch: OnceLock::new(),
+        });
+        core.after_power_cut()?;
+        if core.options.durability == Durability::Batch {
+            let held = core.history()?.begin_batch()?;
+            core.batch.get_or_init(|| held);
+        }
+        if let Some(quota) = &core.quota {
+            quota.serve(&core);
+        }
+        Ok(core)
     }
 
     /// Opens a store that must not or cannot be written: its segments are read anew, and nothing is swept.
@@ -96,6 +117,8 @@ impl Core {
             users: Mutex::default(),
             leftovers: AtomicBool::new(false),
             layers_looked_at: AtomicBool::new(true),
+            quota: None,
+            batch: OnceLock::new(),
         }))
     }
 
@@ -105,7 +128,11 @@ impl Core {
 
     /// What images brought, byte for byte.
     pub(super) fn originals(&self) -> Originals {
-        Originals::new(self.layout().originals(), self.options.durability)
+        let originals = Originals::new(self.layout().originals(), self.options.durability);
+        match &self.quota {
+            Some(quota) => originals.with_room(Arc::clone(quota) as _),
+            None => originals,
+        }
     }
 
     /// Tells whoever listens.

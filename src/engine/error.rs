@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::disk::DiskError;
 use crate::history::HistoryError;
 use crate::index::IndexError;
-use crate::object::{DraftError, LookupError, PlacingError, SourceError};
+use crate::object::{DraftError, LookupError, PlacingError, SourceError, StateId};
 use crate::oci::registry::RegistryError;
 use crate::oci::{BuildError, ExportError, ImportError, LayerError as TarError, OutputError};
 use crate::sandbox::LaunchError;
@@ -99,6 +99,19 @@ pub enum Error {
     /// Bytes that were read are lost or wrong: where that was met, and what is wrong.
     #[error("{0}")]
     Damaged(String),
+    /// A run wrote more than the store had room for.
+    #[error(
+        "the command wrote {written_bytes} bytes and there was room for {room_bytes}, since the store may take {max_bytes}: it was stopped, and nothing \
+         of it is kept; raise the limit with `treebox gc --max-size`"
+    )]
+    NoRoomForRun {
+        /// What the store may take.
+        max_bytes: u64,
+        /// What the run could have.
+        room_bytes: u64,
+        /// What was found on disk, or the length of its longest file.
+        written_bytes: u64,
+    },
     /// A path is not in a state.
     #[error(transparent)]
     Lookup(#[from] LookupError),
@@ -215,6 +228,16 @@ impl Error {
         if self.is_damage() { Self::Damaged(format!("{place}: {self}")) } else { self }
     }
 
+    /// Adds to a conflict what became of the work: somebody else moved the ref first, and the result is there all the same.
+    pub(crate) fn keeping(self, result: &StateId) -> Self {
+        match self {
+            Self::Conflict(text) => {
+                Self::Conflict(format!("{text}. The result is kept: state {}", result.short()))
+            }
+            other => other,
+        }
+    }
+
     /// What kind of thing went wrong.
     pub fn kind(&self) -> ErrorKind {
         match self {
@@ -226,7 +249,9 @@ impl Error {
             Self::Invalid(_) => ErrorKind::InvalidInput,
             Self::Unsupported(_) => ErrorKind::Unsupported,
             Self::Foreign(_) => ErrorKind::CommandNotExecutable,
-            Self::OverDisk { .. } => ErrorKind::OverLimit,
+            Self::OverDisk { .. } | Self::NoRoomForRun { .. } | Self::Store(StoreError::NoRoom { .. }) => {
+                ErrorKind::OverLimit
+            }
             Self::Damaged(_) | Self::Lookup(LookupError::Source(_)) | Self::Source(_) => ErrorKind::Damaged,
             Self::Lookup(_) => ErrorKind::NotFound,
             Self::Format(_) => ErrorKind::Store,

@@ -16,13 +16,14 @@ use super::limits::Keeping;
 use super::mounts::{RunMounts, Secrets};
 use super::network::RunNetwork;
 use super::outcome::{Finished, Outcome};
+use super::room::RunRoom;
 use super::spec::Resolved;
 use super::state::{Origin, State};
 use super::types::Sink;
 use crate::disk::Scratch;
 use crate::index::{MAX_INLINE_OUTPUT_BYTES, OutputRecord, Run, Usage};
 use crate::object::{self, Draft, Feature, RootMode, StateId, TreeId};
-use crate::sandbox::{Emulation, Plan, Rootfs, Upper};
+use crate::sandbox::{Emulation, Exceeded, Plan, Rootfs, Upper};
 use crate::store::Batch;
 use crate::worker::{Session, SessionError};
 use crate::worktree::layer::{
@@ -50,6 +51,8 @@ pub(super) struct Ground {
     session: Option<Session>,
     pub(super) started_ms: i64,
     keeping: Keeping,
+    /// What it may fill where the store may only grow so far.
+    room: Option<RunRoom>,
     /// Held while others wait for the result.
     flight: Option<Flight>,
     /// Dropped last: it holds the upper directory.
@@ -112,6 +115,7 @@ impl Core {
         if resolved.base != parent.value.root {
             stack = self.stack(&session, resolved.base, Some(parent.value.root)).map_err(met)?;
         }
+        let room = self.room_for_run()?;
         let scratch = Scratch::new(&self.layout().tmp())?;
         let asked = Instant::now();
         let network = RunNetwork::prepare(resolved.spec.network, &scratch);
@@ -121,7 +125,11 @@ impl Core {
             let waited = asked.elapsed();
             let mut plan = self.plan(&session, &resolved, &stack, &scratch, &mounts)?;
             plan.network = network.plan;
-            let keeping = Keeping::arrange(&command.limits, &mut plan)?;
+            let mut limits = command.limits;
+            if let Some(room) = &room {
+                limits.disk_bytes = Some(limits.disk_bytes.unwrap_or(u64::MAX).min(room.bytes));
+            }
+            let keeping = Keeping::arrange(&limits, &mut plan)?;
             Ok((mounts, waited, plan, keeping))
         });
         let (mounts, waited, plan, keeping) = match prepared {
@@ -144,6 +152,7 @@ impl Core {
             session: Some(session),
             started_ms: now_ms(),
             keeping,
+            room,
             flight: None,
             scratch,
         };
@@ -283,7 +292,7 @@ impl Ground {
             killed_for: self.keeping.killed_for(finished.exceeded),
         };
         let session = self.session.take().expect("only what consumes it takes it");
-        let kept = match self.keeping.over_disk(finished.exceeded) {
+        let kept = match self.over_disk(finished.exceeded) {
             Some(over) => Err(over),
             None if self.disposable => Ok(()),
             None => self.room_to_keep().and_then(|()| self.keep(&session, &mut outcome)),
@@ -300,7 +309,7 @@ impl Ground {
     /// The tree that a sandbox has left. Nothing of the run is remembered, and nothing names the tree.
     pub(super) fn tree_left(mut self, finished: &Finished) -> Result<(TreeId, Held)> {
         let session = self.session.take().expect("only what consumes it takes it");
-        let left = match self.keeping.over_disk(finished.exceeded) {
+        let left = match self.over_disk(finished.exceeded) {
             Some(over) => Err(over),
             None => self.room_to_keep().and_then(|()| self.capture_alone(&session)),
         };
@@ -337,6 +346,17 @@ impl Ground {
         }
     }
 
+    /// The error of a run that wrote more than it might, or than there was room for.
+    fn over_disk(&self, exceeded: Option<Exceeded>) -> Option<Error> {
+        let over = self.keeping.over_disk(exceeded)?;
+        match (&self.room, over) {
+            (Some(room), Error::OverDisk { limit_bytes, written_bytes }) if limit_bytes == room.bytes => {
+                Some(room.exceeded(written_bytes))
+            }
+            (_, over) => Some(over),
+        }
+    }
+
     /// Refuses to keep the result of a run that has filled the store's file system.
     ///
     /// Keeping takes hardly any room, since files are moved; but begun without any it would leave files in the store that nothing
@@ -355,6 +375,10 @@ impl Ground {
     /// Turns the upper directory into a state and remembers the run.
     fn keep(&self, session: &Session, outcome: &mut Outcome) -> Result<()> {
         let core = &self.core;
+        if self.room.is_some() {
+            // Files and directories become blobs and a layer as they are.
+            core.spent(core.held_by(&run_dirs(&self.scratch).upper));
+        }
         let mut batch = core.store.batch()?;
         let mut dirty = false;
         let mut tree = self.resolved.base;

@@ -137,6 +137,13 @@ impl Core {
         Ok(None)
     }
 
+    /// Tells what bounds the store what a new layer takes besides links to blobs.
+    fn count_layer(&self, name: &str) {
+        if self.quota.is_some() {
+            self.spent(self.held_alone_by(&self.layout().layers().join(name)));
+        }
+    }
+
     fn hold_layers(&self, record: &LayerRecord) -> Result<Vec<Held>> {
         std::iter::once(&record.name).chain(&record.below).map(|name| self.hold_layer(name)).collect()
     }
@@ -152,6 +159,12 @@ impl Core {
             Some(hint) => self.live_layer(&hint, identity)?.map(|layer| (hint, layer)),
             None => None,
         };
+        let entries = match &self.store.root(&tree)?.node {
+            // What differs from a tree whose layers are there is not known before, and mostly little.
+            Node::Directory { below: sums, .. } if below.is_none() => sums.entries,
+            _ => 0,
+        };
+        let _room = self.room_for_layer(entries)?;
         let scratch = Scratch::new(&self.layout().tmp())?;
         let name = self.layer_name(&tree, &scratch);
         let dir = scratch.path().join("layer");
@@ -199,6 +212,7 @@ impl Core {
         };
         let _undeleted = self.store.undeleted()?;
         session.rename(&dir, &self.layout().layers().join(&name))?;
+        self.count_layer(&name);
         let now = now_ms();
         let record = LayerRecord {
             name,
@@ -244,6 +258,7 @@ impl Core {
         let name = self.layer_name(&record.tree, &scratch);
         let _undeleted = self.store.undeleted()?;
         session.rename(&dir, &layers.join(&name))?;
+        self.count_layer(&name);
         let joined =
             LayerRecord { name, below: names[count..].to_vec(), entries, made_ms: now_ms(), ..record };
         self.index.put_layer(&joined)?;

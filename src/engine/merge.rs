@@ -169,7 +169,8 @@ impl Core {
                 let message = options.message.clone().unwrap_or_else(|| format!("merge {rev}"));
                 let made = Made { kind: "merge", message, root_time_seconds: 0, image: None };
                 let commit = self.commit_made(&state, &[tip, other], &made)?;
-                self.advance_head(&head, commit, &format!("merge {rev}: Merge made"))?;
+                self.advance_head(&head, commit, &format!("merge {rev}: Merge made"))
+                    .map_err(|error| error.keeping(&state.id()))?;
                 merge.how = MergeHow::Merged;
                 merge.changes = self.count_changes(&ours.tree(), &state.tree())?;
                 (merge.state, merge.commit) = (state, commit);

@@ -29,6 +29,9 @@ mod face;
 mod flight;
 mod foreign;
 mod fsck;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gc;
 mod grep;
 mod hold;
@@ -57,9 +60,11 @@ mod pull;
 mod push;
 mod read;
 mod recall;
+mod recover;
 mod refs;
 mod replay;
 mod revision;
+mod room;
 mod run;
 mod spec;
 mod state;

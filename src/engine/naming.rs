@@ -143,6 +143,7 @@ impl Core {
             record: bytes,
             time_seconds,
         })?;
+        self.spent(super::room::COMMIT_BYTES);
         self.index.record_commits(&[CommitFact { id, state: state.id, parents, run_seq }])?;
         Ok(id)
     }

@@ -58,13 +58,13 @@ impl Core {
 
     fn kept_owned(&self, root: &TreeId) -> Option<Vec<Owned>> {
         let bytes = read_limited(&self.layout().owners().join(root.to_string()), MAX_KEPT_BYTES).ok()?;
-        postcard::from_bytes(bytes.strip_prefix(MAGIC)?).ok()
+        read_list(&bytes)
     }
 
     /// Keeps a list, and lets older ones go. It can be made again, so a failure is none.
     fn keep_owned(&self, root: &TreeId, owned: &[Owned]) {
         let dir = self.layout().owners();
-        let Ok(bytes) = postcard::to_extend(owned, MAGIC.to_vec()) else { return };
+        let Some(bytes) = write_list(owned) else { return };
         if bytes.len() as u64 > MAX_KEPT_BYTES || create_dir_all_private(&dir).is_err() {
             return;
         }
@@ -115,6 +115,16 @@ fn collect_owned(store: &Store, path: &mut Vec<u8>, entry: &Entry, owned: &mut V
         path.truncate(length);
     }
     Ok(())
+}
+
+/// A list that was kept; `None` for what is none, or one of another version.
+pub(super) fn read_list(bytes: &[u8]) -> Option<Vec<Owned>> {
+    postcard::from_bytes(bytes.strip_prefix(MAGIC)?).ok()
+}
+
+/// A list as it is kept.
+pub(super) fn write_list(owned: &[Owned]) -> Option<Vec<u8>> {
+    postcard::to_extend(owned, MAGIC.to_vec()).ok()
 }
 
 fn owned_entry(path: &[u8], entry: &Entry) -> Option<Owned> {

@@ -47,7 +47,8 @@ impl Core {
                     let run = self.run_number(&step.state);
                     let commit = self.commit_step(&work, &step.state, run, tip, false)?;
                     let title = step.command.lines().next().unwrap_or_default();
-                    self.advance_head(&head, commit, &format!("cherry-pick: {title}"))?;
+                    self.advance_head(&head, commit, &format!("cherry-pick: {title}"))
+                        .map_err(|error| error.keeping(&step.state.id()))?;
                     (picked.commit, picked.state) = (commit, step.state.clone());
                 }
                 picked.step = Some(*step);

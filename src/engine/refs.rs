@@ -126,12 +126,29 @@ impl Core {
 
     pub(super) fn delete_branch(&self, name: &str) -> Result<Ref> {
         let branch = BranchName::new(name)?;
-        if self.is_current(&branch)? {
-            return Err(Error::Conflict(format!(
-                "branch {name} is the current one: switch to another before deleting it"
-            )));
+        let history = self.history()?;
+        let full = RefName::from(branch.clone());
+        loop {
+            let head = history.head()?;
+            if head.branch() == Some(&branch) {
+                return Err(Error::Conflict(format!(
+                    "branch {name} is the current one: switch to another before deleting it"
+                )));
+            }
+            let commit = history.read_ref(&full)?.ok_or_else(|| EditError::NoSuchRef(full.clone()))?;
+            let edit = RefEdit { name: full.clone(), expected: Expected::Is(commit), new: None };
+            // HEAD stays where it is: were it moved to this branch meanwhile, it would be left on nothing.
+            let stays = HeadEdit { to: head.to(), expected: Some(head.to()) };
+            match history.edit_with_head(&[edit], &stays, &format!("branch: deleted {name}"), &who()) {
+                // Deleting asks for nothing but that the branch is there: look again.
+                Err(EditError::HeadMoved | EditError::Conflict { .. }) => {}
+                edited => {
+                    edited?;
+                    let state = self.state_of_commit(&commit)?;
+                    return Ok(Ref { name: name.to_owned(), commit, state, current: false });
+                }
+            }
         }
-        self.delete_ref(branch.into())
     }
 
     pub(super) fn delete_tag(&self, name: &str) -> Result<Ref> {
@@ -155,13 +172,24 @@ impl Core {
     pub(super) fn switch(self: &Arc<Self>, name: &str) -> Result<Head> {
         let branch = BranchName::new(name)?;
         let history = self.history()?;
-        if history.read_ref(&RefName::Branch(branch.clone()))?.is_none() {
-            return Err(Error::not_found(format!(
-                "no branch is called `{name}`: `treebox switch -c {name} REV` makes it"
-            )));
+        loop {
+            let Some(at) = history.read_ref(&RefName::Branch(branch.clone()))? else {
+                return Err(Error::not_found(format!(
+                    "no branch is called `{name}`: `treebox switch -c {name} REV` makes it"
+                )));
+            };
+            // The branch stays where it is: were it deleted meanwhile, HEAD would be left on nothing.
+            let stays = RefEdit { name: branch.clone().into(), expected: Expected::Is(at), new: Some(at) };
+            let to = HeadTo::Branch(branch.clone()).into();
+            match history.edit_with_head(&[stays], &to, "", &who()) {
+                // It moved, which is no reason not to switch to it: look again.
+                Err(EditError::Conflict { .. }) => {}
+                edited => {
+                    edited?;
+                    return self.head();
+                }
+            }
         }
-        history.attach_head(&branch, &who())?;
-        self.head()
     }
 
     pub(super) fn switch_new(self: &Arc<Self>, name: &str, at: Option<&State>) -> Result<Head> {

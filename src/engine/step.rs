@@ -9,7 +9,7 @@ use super::outcome::Outcome;
 use super::refs::who;
 use super::state::State;
 use super::types::{LiveInput, Sink, Step, Target};
-use crate::history::{BranchName, Expected, Head, HeadEdit, HeadTo, RefEdit, RefName, TagName};
+use crate::history::{BranchName, EditError, Expected, Head, HeadEdit, HeadTo, RefEdit, RefName, TagName};
 use crate::object::CommitId;
 
 /// The branch that a step moves and what it must be at before.
@@ -67,6 +67,8 @@ impl Core {
     }
 
     /// Moves what a step moves to what came of it; gives the result's commit and the branch that is there, if any.
+    ///
+    /// When somebody else moved the branch meanwhile, and not to the same result, that is a conflict that says where the result is.
     pub(super) fn arrive(
         self: &Arc<Self>,
         target: &Target,
@@ -75,6 +77,17 @@ impl Core {
         command: &str,
     ) -> Result<(Option<CommitId>, Option<String>)> {
         let Some(state) = &outcome.state else { return Ok((None, None)) };
+        self.arrive_at(target, start, outcome, state, command).map_err(|error| error.keeping(&state.id()))
+    }
+
+    fn arrive_at(
+        self: &Arc<Self>,
+        target: &Target,
+        start: &Start,
+        outcome: &Outcome,
+        state: &State,
+        command: &str,
+    ) -> Result<(Option<CommitId>, Option<String>)> {
         let advance = outcome.success() || target.keep_failed;
         let message = format!("run: {}", command.lines().next().unwrap_or_default());
         let (mut commit, mut branch) = (state.commit(), None);
@@ -103,7 +116,19 @@ impl Core {
         match head {
             Some(head) => self.history()?.edit_with_head(&edits, &head, &message, &who())?,
             None if edits.is_empty() => {}
-            None => self.history()?.edit(&edits, &message, &who())?,
+            None => match (self.history()?.edit(&edits, &message, &who()), &start.moves) {
+                // Who ran the same at the same time has moved the branch there already.
+                (Err(EditError::Conflict { name, found: Some(at), .. }), Some(moves))
+                    if name == moves.branch.clone().into() && self.state_of_commit(&at)? == state.id() =>
+                {
+                    commit = Some(at);
+                    edits.retain(|edit| edit.name != name);
+                    if !edits.is_empty() {
+                        self.history()?.edit(&edits, &message, &who())?;
+                    }
+                }
+                (edited, _) => edited?,
+            },
         }
         Ok((commit, branch))
     }
@@ -155,10 +180,9 @@ impl Core {
             }
             if start.id() != there {
                 return Err(Error::Conflict(format!(
-                    "branch {} is at {}, neither where this run started nor at its result {}: force it or choose another name",
+                    "branch {} is at {}, neither where this run started nor at its result: force it or choose another name",
                     moves.branch,
-                    at.short(),
-                    state.id().short()
+                    at.short()
                 )));
             }
             if let Some((_, parent)) = &state.origin.run {

@@ -20,6 +20,7 @@ pub struct EngineOptions {
     pub(super) worker: Option<PathBuf>,
     pub(super) identity: IdentityChoice,
     pub(super) prestart: bool,
+    pub(super) max_size: Option<u64>,
     pub(super) notices: Notices,
     pub(super) cancel: Cancel,
 }
@@ -46,6 +47,7 @@ impl EngineOptions {
             worker: None,
             identity: IdentityChoice::Auto,
             prestart: false,
+            max_size: None,
             notices: Notices::default(),
             cancel: Cancel::new(),
         }
@@ -68,6 +70,12 @@ impl EngineOptions {
     /// Says whether writes wait for the disk; by default what a finished call reported survives a power cut.
     pub fn durability(mut self, durability: Durability) -> Self {
         self.durability = durability;
+        self
+    }
+
+    /// Bounds what the store may take on disk, in bytes, instead of the bound that it keeps itself.
+    pub fn max_size(mut self, bytes: Option<u64>) -> Self {
+        self.max_size = bytes;
         self
     }
 

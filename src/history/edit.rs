@@ -112,15 +112,17 @@ pub(super) struct Change<'c> {
     pub(super) purpose: Purpose,
     /// The branch whose log goes along to the new name.
     pub(super) renames: Option<(&'c RefName, &'c RefName)>,
-    /// It is the rest of an operation that is on record.
-    pub(super) recovers: bool,
+    /// It is the rest of one that a dead process noted, whose note stays.
+    pub(super) resumes: bool,
+    /// The operation is on record.
+    pub(super) recorded: bool,
 }
 
 impl<'c> Change<'c> {
     /// Nothing yet.
     pub(super) fn new(message: &'c str, who: &'c Who) -> Self {
         let purpose = Purpose::Change;
-        Self { edits: &[], head: None, message, who, purpose, renames: None, recovers: false }
+        Self { edits: &[], head: None, message, who, purpose, renames: None, resumes: false, recorded: false }
     }
 
     /// What did it; where nothing else is said, that HEAD moved.
@@ -210,6 +212,7 @@ impl History {
     /// Makes a change. Nothing moves unless every ref is as expected and the operation is on record.
     pub(super) fn change_locked(&self, lock: &Lock, change: &Change<'_>) -> Result<(), EditError> {
         self.refuse_after_failed_sync()?;
+        self.settle_batch()?;
         let git = self.git.local();
         let mut tries = 0;
         loop {
@@ -220,7 +223,9 @@ impl History {
             }
             let message = change.message_for(head.as_ref());
             let len = self.operations_len();
-            lock.note(self, &steps, head.as_ref(), len, &message, change.who)?;
+            if !change.resumes {
+                lock.note(self, &steps, head.as_ref(), len, &message, change.who)?;
+            }
             let applied = self
                 .record(change, &steps, head.as_ref(), &message)
                 .map_err(ApplyError::Nothing)
@@ -265,7 +270,7 @@ impl History {
         head: Option<&HeadStep>,
         message: &str,
     ) -> Result<(), HistoryError> {
-        if change.recovers {
+        if change.recorded {
             return Ok(());
         }
         if let Some((from, to)) = change.renames {
@@ -281,7 +286,7 @@ impl History {
         if let Some((_, to)) = change.renames {
             let _ = std::fs::remove_file(self.log_path(&to.full()));
         }
-        if change.recovers { Ok(()) } else { self.forget_operation(len) }
+        if change.recorded { Ok(()) } else { self.forget_operation(len) }
     }
 
     /// Moves refs and HEAD. With HEAD there are up to three moments: what is made or moved, HEAD, what is deleted; so HEAD never
@@ -345,6 +350,16 @@ impl History {
         };
         match git.transact(steps, message, who, log, before_commit) {
             Ok(()) => {
+                // Git's library leaves a torn file alone when `packed-refs` has the value already.
+                for step in steps.iter().filter(|step| matches!(step.old, OldValue::Broken)) {
+                    if git.find(&step.full).is_err() {
+                        let torn = self.directory.join(&step.full);
+                        let removed = std::fs::remove_file(&torn);
+                        removed.map_err(|source| {
+                            ApplyError::Half(HistoryError::io("removing", &torn, source))
+                        })?;
+                    }
+                }
                 touched.retain(|path| path.exists());
                 self.must_sync(touched);
                 Ok(())
@@ -413,6 +428,18 @@ impl History {
             }
             if edit.new != commit || matches!(old, OldValue::Broken) {
                 steps.push(Step { full, old, new: edit.new });
+            }
+        }
+        // Two that are made at once may be in each other's way too; Git's library would see that when one is made.
+        for step in steps.iter().filter(|step| step.new.is_some()) {
+            let below = format!("{}/", step.full);
+            if let Some(other) =
+                steps.iter().find(|other| other.new.is_some() && other.full.starts_with(&below))
+                && let Some(edit) = edits.iter().find(|edit| edit.name.full() == other.full)
+            {
+                let existing = RefName::from_full(&step.full);
+                let existing = existing.map_or_else(|| step.full.clone(), |name| name.to_string());
+                return Err(EditError::DirectoryConflict { name: edit.name.clone(), existing });
             }
         }
         Ok(steps)

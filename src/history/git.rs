@@ -15,6 +15,9 @@ use gix::refs::transaction::{Change, LogChange, PreviousValue, RefEdit, RefLog};
 use gix::refs::{FullName, Target};
 use gix::revision::spec::parse as revision;
 
+pub(super) use super::values::{
+    CommitObject, HeadTarget, Kind, Revision, RevisionError, TransactionError, TreeEntry, Written,
+};
 use super::{GitError, HistoryError, Order, RefKind, WalkOptions, Walked, Who};
 use crate::object::CommitId;
 
@@ -45,14 +48,6 @@ struct Opened {
 /// What one thread works with.
 pub(super) struct Local(gix::Repository);
 
-/// The kind of an object to write.
-#[derive(Clone, Copy)]
-pub(super) enum Kind {
-    Blob,
-    Tree,
-    Commit,
-}
-
 /// What an object that was read is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ObjectKind {
@@ -62,23 +57,9 @@ pub(super) enum ObjectKind {
     Tag,
 }
 
-/// An object that exists now.
-pub(super) struct Written {
-    /// Its name. Not only commits have one of that type.
-    pub(super) id: CommitId,
-    /// What must be synced for it to last.
-    pub(super) unsynced: Vec<PathBuf>,
-}
-
 /// Whether what the ref names may be a tag object; a branch's is always a commit, and looking costs more than the ref.
 fn may_be_annotated(full: &str) -> bool {
     full.starts_with(RefKind::Tag.prefix())
-}
-
-/// Where HEAD points.
-pub(super) enum HeadTarget {
-    Ref(String),
-    Commit(CommitId),
 }
 
 /// Where a ref is.
@@ -114,48 +95,6 @@ pub(super) struct Step {
     pub(super) full: String,
     pub(super) old: OldValue,
     pub(super) new: Option<CommitId>,
-}
-
-/// Why refs were not moved.
-pub(super) enum TransactionError {
-    /// None of them was.
-    Git(GitError),
-    /// Some may have been.
-    Half(GitError),
-    Sync(HistoryError),
-}
-
-/// A commit object.
-pub(super) struct CommitObject {
-    pub(super) tree: CommitId,
-    pub(super) parents: Vec<CommitId>,
-    pub(super) message: String,
-    pub(super) time_seconds: i64,
-}
-
-/// One entry of a Git tree.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct TreeEntry {
-    pub(super) mode: u16,
-    pub(super) name: Vec<u8>,
-    pub(super) id: CommitId,
-}
-
-/// What a revision means.
-pub(super) enum Revision {
-    Include(CommitId),
-    ParentsOf(CommitId),
-    WithoutParents(CommitId),
-    Other,
-}
-
-/// Why a revision means nothing.
-pub(super) enum RevisionError {
-    NotFound(String),
-    Ambiguous(Vec<String>),
-    NoCommit(String),
-    Unsupported(String),
-    Git(GitError),
 }
 
 /// The commits of a walk.
@@ -383,6 +322,15 @@ impl Local {
         // Also when another process wrote it: it may not have synced it yet, and syncing twice costs little.
         unsynced.extend([shard, path]);
         Ok(Written { id: ours(id), unsynced })
+    }
+
+    /// Whether the file of a loose object holds what its name says.
+    pub(super) fn is_sound(&self, id: &CommitId) -> bool {
+        let loose = gix::odb::loose::Store::at(self.0.objects.store_ref().path(), gix::hash::Kind::Sha1);
+        let mut bytes = Vec::new();
+        let Ok(Some(found)) = loose.try_find(&theirs(id), &mut bytes) else { return false };
+        let hash = gix::objs::compute_hash(gix::hash::Kind::Sha1, found.kind, found.data);
+        hash.is_ok_and(|hash| hash == theirs(id))
     }
 
     pub(super) fn has_commit(&self, id: &CommitId) -> bool {

@@ -39,7 +39,7 @@ impl Head {
     }
 
     /// Where it points.
-    pub(super) fn to(&self) -> HeadTo {
+    pub fn to(&self) -> HeadTo {
         match self {
             Self::Branch { name, .. } => HeadTo::Branch(name.clone()),
             Self::Detached(commit) => HeadTo::Detached(*commit),

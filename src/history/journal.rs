@@ -69,7 +69,8 @@ impl Lock {
             text.push_str(&format!("head {old} {}\n", label(&head.new)));
             files.push("HEAD");
         }
-        if steps.iter().any(|step| step.new.is_none()) {
+        // It is locked to delete a ref from it, and to pack one, which stays where it is.
+        if steps.iter().any(|step| step.new.is_none() || step.new == step.old.commit()) {
             files.push("packed-refs");
         }
         for file in files {
@@ -89,6 +90,11 @@ impl Lock {
     /// Leaves the note for the next holder: the change failed when it had begun.
     pub(super) fn keep_note(&self) {
         self.keep.set(true);
+    }
+
+    /// The note has been acted on.
+    fn drop_note(&self) {
+        self.keep.set(false);
     }
 }
 
@@ -114,7 +120,15 @@ impl History {
         let _ = file.read_to_string(&mut text);
         let lock = Lock { file, keep: Cell::new(false) };
         if let Some(note) = parse(&text) {
-            self.finish(&lock, &note)?;
+            // Whoever fails here, or is killed, leaves the whole note to the next: what has moved already is told by it alone.
+            lock.keep_note();
+            match self.finish(&lock, &note) {
+                Err(EditError::History(error)) if !matches!(error, HistoryError::MissingCommit(_)) => {
+                    return Err(error.into());
+                }
+                // What stands in its way will stand there for ever, and nobody could change anything: it is left as it is.
+                Err(_) | Ok(()) => lock.drop_note(),
+            }
         }
         Ok(lock)
     }
@@ -170,10 +184,11 @@ impl History {
         if left.is_empty() && head.is_none() {
             return Ok(());
         }
-        let recovers = note.log_len.is_some();
+        let recorded = note.log_len.is_some();
+        let change = Change::new(&note.message, &note.who);
         self.change_locked(
             lock,
-            &Change { edits: &left, head: head.as_ref(), recovers, ..Change::new(&note.message, &note.who) },
+            &Change { edits: &left, head: head.as_ref(), resumes: true, recorded, ..change },
         )
     }
 }
@@ -194,6 +209,13 @@ fn read_label(text: &str) -> Option<HeadTo> {
     }
 }
 
+/// The refs and files that a note names.
+#[cfg(any(test, fuzzing))]
+pub(super) fn names_in(text: &str) -> Option<Vec<String>> {
+    let note = parse(text)?;
+    Some(note.refs.into_iter().map(|(full, ..)| full).chain(note.files).collect())
+}
+
 fn parse(text: &str) -> Option<Note> {
     let text = text.strip_suffix("end\n")?;
     let mut lines = text.lines();
@@ -209,6 +231,10 @@ fn parse(text: &str) -> Option<Note> {
     };
     let message = lines.next()?.strip_prefix("why ")?.to_owned();
     let mut note = Note { who, message, refs: Vec::new(), head: None, files: Vec::new(), log_len: None };
+    if text.starts_with(FIRST_LINE_1) {
+        // Who finishes such an edit has it recorded, and may be killed meanwhile.
+        note.files.push(LOG_REF.to_owned());
+    }
     for line in lines {
         if let Some(file) = line.strip_prefix("file ") {
             // Only names that are written above; a note must not make anybody remove other files.

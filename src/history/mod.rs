@@ -27,11 +27,15 @@
 //! killed, the next one that opens the history or takes the lock finishes it; when nothing had moved, the operation's record goes. The
 //! record is written before anything moves, so none is ever missing. Renaming a branch makes the new name before it removes the old one.
 
+mod boot;
 mod check;
 mod commits;
 mod edit;
 mod error;
 mod fresh;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod git;
 mod head;
 mod journal;
@@ -50,9 +54,11 @@ mod sync;
 mod tests;
 mod thin;
 mod undo;
+mod values;
 mod walk;
 
 pub use crate::disk::Durability;
+pub use boot::{BATCH_AGE, Interrupted};
 pub use check::{CheckedCommit, CheckedLog, CheckedRef, CommitFlaw, GitFlaw, HeadFound, RefTip};
 pub use commits::{CommitRecord, MAX_RECORD_BYTES, NewCommit, RECORD_NAME};
 pub use edit::{EditError, Expected, HeadEdit, RefEdit};
@@ -126,6 +132,8 @@ pub struct History {
     read_only: bool,
     /// Objects that this handle wrote lately.
     fresh: Mutex<fresh::Fresh>,
+    /// What is to be looked at after a power cut.
+    interrupted: Mutex<Option<Interrupted>>,
 }
 
 impl std::fmt::Debug for History {
@@ -145,6 +153,8 @@ impl History {
     pub fn open(directory: &Path, options: Options) -> Result<Self, HistoryError> {
         let mut history = Self::inspect(directory, options)?;
         history.read_only = false;
+        // Where nothing can be written nothing can be put right, but read.
+        let _ = history.after_boot();
         // What a dead process left half done can still be read. Whoever may write finishes it, here or at the next edit.
         let _ = history.recover();
         Ok(history)
@@ -165,8 +175,18 @@ impl History {
             .map_err(|source| HistoryError::NotARepository { path: directory.clone(), source })?;
         let lock_path = directory.with_extension("lock");
         let unsynced = Mutex::new(BTreeSet::new());
-        let (sync_failed, fresh) = (AtomicBool::new(false), Mutex::default());
-        Ok(Self { directory, lock_path, git, options, unsynced, sync_failed, fresh, read_only: true })
+        let (sync_failed, fresh, interrupted) = (AtomicBool::new(false), Mutex::default(), Mutex::default());
+        Ok(Self {
+            directory,
+            lock_path,
+            git,
+            options,
+            unsynced,
+            sync_failed,
+            fresh,
+            interrupted,
+            read_only: true,
+        })
     }
 
     /// Opens the repository in `directory`, made first when there is none.

@@ -42,16 +42,18 @@ enum Place {
 impl History {
     /// The notes as they are now.
     pub fn notes(&self) -> Result<Notes<'_>, HistoryError> {
+        match self.read_ref(&RefName::Notes)? {
+            Some(tip) => self.notes_at(&tip),
+            None => Ok(Notes { history: self, git: self.git.local(), tip: None }),
+        }
+    }
+
+    /// The notes as they were at a commit of theirs.
+    pub(super) fn notes_at(&self, tip: &CommitId) -> Result<Notes<'_>, HistoryError> {
         let git = self.git.local();
-        let tip = match self.read_ref(&RefName::Notes)? {
-            Some(tip) => {
-                let commit =
-                    git.commit(&tip).map_err(|source| self.git_error("reading the notes", source))?;
-                Some((tip, commit.ok_or(HistoryError::MissingCommit(tip))?.tree))
-            }
-            None => None,
-        };
-        Ok(Notes { history: self, git, tip })
+        let commit = git.commit(tip).map_err(|source| self.git_error("reading the notes", source))?;
+        let tree = commit.ok_or(HistoryError::MissingCommit(*tip))?.tree;
+        Ok(Notes { history: self, git, tip: Some((*tip, tree)) })
     }
 
     /// Changes the note on a commit: `change` gets the one that is there and gives the new one, or `None` to remove it.

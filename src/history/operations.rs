@@ -174,6 +174,20 @@ impl History {
         }
     }
 
+    /// Cuts the log off where the record of that operation begins. Called under the lock.
+    pub(super) fn cut_operations_at(&self, id: &OperationId) -> Result<(), HistoryError> {
+        let path = self.log_path(LOG_REF);
+        let bytes = std::fs::read(&path).map_err(|source| HistoryError::io("reading", &path, source))?;
+        let mut at = 0;
+        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+            if Line::parse(line.strip_suffix(b"\n").unwrap_or(line)).is_some_and(|line| line.id == *id) {
+                return self.forget_operation(at);
+            }
+            at += line.len() as u64;
+        }
+        Ok(())
+    }
+
     /// The newest operation, found without reading the whole log.
     pub fn newest_operation(&self) -> Result<Option<Operation>, HistoryError> {
         let path = self.log_path(LOG_REF);
@@ -289,7 +303,7 @@ impl Line {
 }
 
 /// The complete records of a log, oldest first. What is torn or strange is passed over, as Git does.
-fn parse(bytes: &[u8]) -> Vec<Operation> {
+pub(super) fn parse(bytes: &[u8]) -> Vec<Operation> {
     let mut operations = Vec::new();
     let mut begun: Vec<Line> = Vec::new();
     for line in bytes.split(|byte| *byte == b'\n').filter_map(Line::parse) {

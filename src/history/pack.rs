@@ -79,7 +79,7 @@ impl History {
     }
 
     /// The full names of the refs that are files of their own.
-    fn loose_refs(&self) -> Result<Vec<String>, HistoryError> {
+    pub(super) fn loose_refs(&self) -> Result<Vec<String>, HistoryError> {
         let mut found = Vec::new();
         let mut todo: Vec<_> =
             RefKind::ALL.iter().map(|kind| kind.prefix().trim_end_matches('/').to_owned()).collect();
@@ -167,13 +167,19 @@ impl History {
 
     /// Every whole loose object. An empty one is what a power cut leaves.
     pub(super) fn loose_objects(&self) -> Result<Vec<CommitId>, HistoryError> {
+        let mut found = self.loose_files()?;
+        found.retain(|(_, path)| path.metadata().is_ok_and(|metadata| metadata.len() > 0));
+        Ok(found.into_iter().map(|(id, _)| id).collect())
+    }
+
+    /// Every loose object with its file.
+    pub(super) fn loose_files(&self) -> Result<Vec<(CommitId, PathBuf)>, HistoryError> {
         let mut found = Vec::new();
         for shard in 0..=u8::MAX {
             let shard = format!("{shard:02x}");
             for path in entries(&self.directory.join("objects").join(&shard))? {
                 let name = path.file_name().unwrap_or_default().to_string_lossy();
-                let is_whole = path.metadata().is_ok_and(|metadata| metadata.len() > 0);
-                found.extend(format!("{shard}{name}").parse::<CommitId>().ok().filter(|_| is_whole));
+                found.extend(format!("{shard}{name}").parse::<CommitId>().ok().map(|id| (id, path.clone())));
             }
         }
         Ok(found)

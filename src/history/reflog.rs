@@ -43,7 +43,7 @@ impl History {
         let failed = |source| HistoryError::io("reading", &path, source);
         let mut file = match std::fs::File::open(&path) {
             Ok(file) => file,
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound) => return Ok(None),
+            Err(error) if has_no_log(&error) => return Ok(None),
             Err(source) => return Err(failed(source)),
         };
         let len = file.metadata().map_err(failed)?.len();
@@ -51,7 +51,7 @@ impl History {
         let mut tail = Vec::new();
         match file.read_to_end(&mut tail) {
             Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::IsADirectory => return Ok(None),
+            Err(error) if has_no_log(&error) => return Ok(None),
             Err(source) => return Err(failed(source)),
         }
         let last = tail.split(|byte| *byte == b'\n').rev().find_map(parse);
@@ -67,10 +67,7 @@ impl History {
         match std::fs::read(&path) {
             // A power cut may have torn the last line; it is passed over, as Git does.
             Ok(bytes) => Ok(bytes.split(|byte| *byte == b'\n').rev().filter_map(parse).collect()),
-            // A directory, where a ref of that name was and one below it is now.
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::IsADirectory) => {
-                Ok(Vec::new())
-            }
+            Err(error) if has_no_log(&error) => Ok(Vec::new()),
             Err(source) => Err(HistoryError::io("reading", &path, source)),
         }
     }
@@ -79,6 +76,11 @@ impl History {
     pub(super) fn log_path(&self, full: &str) -> PathBuf {
         self.directory.join("logs").join(full)
     }
+}
+
+/// Whether there is just no log of that name: nothing, a directory where a ref was and one below it is now, or the log of a ref above.
+fn has_no_log(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::IsADirectory | ErrorKind::NotADirectory)
 }
 
 /// A log's line, in Git's format.

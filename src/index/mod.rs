@@ -27,6 +27,9 @@ mod collect;
 mod commits;
 mod connect;
 mod error;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod images;
 mod layers;
 mod objects;

@@ -478,3 +478,53 @@ fn times() {
         Index::open(&fixture.directory.path().join(format!("new{n}.db"))).unwrap();
     });
 }
+
+#[test]
+fn a_use_is_noted_once_an_hour_and_decides_what_is_old() {
+    let Fixture { directory: _directory, index } = Fixture::new();
+    let given = run("k", "a", "b");
+    let seq = index.insert_run(&given).unwrap();
+    let used = |index: &Index| index.run_holds_after(0, 10).unwrap()[0].used_ms;
+    assert_eq!(used(&index), given.started_ms);
+    for (later_ms, noted_ms) in [(60_000, 0), (3_600_000, 3_600_000), (7_000_000, 3_600_000), (0, 3_600_000)]
+    {
+        index.touch_run(seq, given.started_ms + later_ms).unwrap();
+        assert_eq!(used(&index), given.started_ms + noted_ms, "{later_ms}");
+    }
+    let hold = &index.run_holds_after(0, 10).unwrap()[0];
+    assert_eq!((hold.output.as_slice(), hold.changed), (&[BlobId::of(b"long")][..], true));
+    assert!(index.run_holds_after(seq, 10).unwrap().is_empty());
+    index.touch_run(999, 1).unwrap();
+}
+
+#[test]
+fn what_is_forgotten_together_takes_its_traces_along() {
+    let Fixture { directory: _directory, index } = Fixture::new();
+    let placed = |text: &str, offset| NewObject { id: hash(text), kind: 1, offset, len: 10 };
+    index.record_objects(1, 100, &[placed("stays", 8), placed("goes", 55)]).unwrap();
+    index.record_origin(&state("goes"), "import", "x", 1).unwrap();
+    let chain = |text: &str| ChainRecord {
+        chain: text.to_owned(),
+        rules: 1,
+        tree: TreeId::from_bytes(hash(text)),
+        digest: String::new(),
+        diff_id: String::new(),
+        size_bytes: 1,
+        media_type: String::new(),
+    };
+    index.record_chains(&[chain("stays"), chain("goes")]).unwrap();
+    let seq = index.insert_run(&run("k", "a", "goes")).unwrap();
+    index.touch_run(seq, i64::MAX).unwrap();
+    let commit = CommitId::from_bytes([7; 20]);
+    index.record_commit(&commit, &state("goes"), &[], Some(seq)).unwrap();
+    index.forget(&Forgotten { objects: vec![hash("goes")], runs: vec![seq] }).unwrap();
+    let left: Vec<_> = index.objects_after(None, 10).unwrap().iter().map(|object| object.id).collect();
+    assert_eq!(left, [hash("stays")]);
+    assert_eq!(index.objects_in(1).unwrap().len(), 1);
+    assert!(index.origins_of(&state("goes")).unwrap().is_empty());
+    assert_eq!(index.chain_trees().unwrap(), [TreeId::from_bytes(hash("stays"))]);
+    assert!(index.run(seq).unwrap().is_none());
+    let mut commits = Vec::new();
+    index.each_commit(&mut |id, _, run| commits.push((id, run))).unwrap();
+    assert_eq!(commits, [(commit, None)]);
+}

@@ -13,6 +13,9 @@
 mod codec;
 mod diff;
 mod draft;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod id;
 mod lines;
 mod lookup;

@@ -422,3 +422,10 @@ fn with_digests(bytes: &[u8]) -> Vec<u8> {
     }
     bytes
 }
+
+/// A skeleton among the originals, as it is, and as the records of one.
+pub fn skeleton(bytes: &[u8]) {
+    let compressed = zstd::encode_all(bytes, 1).expect("memory takes all");
+    super::skeleton::fuzz(bytes);
+    super::skeleton::fuzz(&[&b"tbskel\0\x01"[..], &compressed].concat());
+}

@@ -170,7 +170,7 @@ fn import_image(
     }
     let base = chain::deepest(&chains, &image.layers, store, known)?;
     if let Some(base) = &base {
-        batch.rely_on_tree(&base.tree);
+        batch.rely_on_tree(&base.tree)?;
     }
     let (below, rest) = image.layers.split_at(base.as_ref().map_or(0, |base| base.layers.len()));
     // A layer that need not be read for its files may still have to be for its original.
@@ -250,9 +250,17 @@ fn keep_of(
     let path = scratch.join(format!("original-{number}"));
     let failed =
         |error: std::io::Error| ImportError::Layer { layer: layer.name.clone(), source: error.into() };
+    let len = layer.section.len().unwrap_or(0);
     Ok(match layer.digest.is_some() && layer.format().map_err(failed)? != Format::Plain {
-        true => Keep::Copy(path),
-        false => Keep::Skeleton(path),
+        true => {
+            originals.reserve(len)?;
+            Keep::Copy(path)
+        }
+        false => {
+            // Headers of 512 bytes a file, mostly zeros, and their blobs' names.
+            originals.reserve(len / 32)?;
+            Keep::Skeleton(path)
+        }
     })
 }
 

@@ -11,6 +11,7 @@
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use super::digest::Digest;
@@ -21,6 +22,7 @@ use crate::disk::{
     DiskError, Durability, SyncSet, create_dir_all_private, exists, read_limited, rename, write_atomic,
 };
 use crate::object::BlobId;
+use crate::store::{Lease, Room};
 
 /// How the bytes of a digest are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,12 +62,39 @@ impl Original {
 pub struct Originals {
     root: PathBuf,
     durability: Durability,
+    room: Option<Arc<dyn Room>>,
+    /// What was reserved; it goes with the last clone.
+    reserved: Arc<Mutex<Vec<Lease>>>,
 }
 
 impl Originals {
     /// Those below a directory, which is made with the first of them.
     pub fn new(root: PathBuf, durability: Durability) -> Self {
-        Self { root, durability }
+        Self { root, durability, room: None, reserved: Arc::default() }
+    }
+
+    /// The same, where room is asked for before something is brought.
+    #[must_use]
+    pub fn with_room(mut self, room: Arc<dyn Room>) -> Self {
+        self.room = Some(room);
+        self
+    }
+
+    /// Asks for room for so many bytes that are about to be brought.
+    pub(super) fn reserve(&self, bytes: u64) -> Result<(), DiskError> {
+        let Some(room) = &self.room else { return Ok(()) };
+        let lease = room.reserve(bytes.next_multiple_of(4096));
+        let lease =
+            lease.map_err(|error| DiskError::new("make room in", &self.root, io::Error::other(error)))?;
+        self.reserved.lock().unwrap_or_else(PoisonError::into_inner).push(lease);
+        Ok(())
+    }
+
+    /// Counts what was brought.
+    fn count(&self, path: &Path) {
+        if let (Some(room), Ok(stat)) = (&self.room, std::fs::symlink_metadata(path)) {
+            room.spent(stat.blocks() * 512);
+        }
     }
 
     /// The directory they lie below.
@@ -166,7 +195,9 @@ impl Originals {
         }
         let path = self.path(digest);
         create_dir_all_private(parent(&path))?;
-        write_atomic(&path, bytes, self.durability)
+        write_atomic(&path, bytes, self.durability)?;
+        self.count(&path);
+        Ok(())
     }
 
     /// Takes in a file of the same file system whose digest the caller has checked; it is renamed.
@@ -181,6 +212,7 @@ impl Originals {
         bytes.file(from);
         bytes.finish()?;
         rename(from, &path)?;
+        self.count(&path);
         let mut names = SyncSet::new(self.durability);
         names.directory(parent(&path));
         names.finish()

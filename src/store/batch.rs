@@ -19,8 +19,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
+use super::room::Filling;
 use super::segment::{self, ObjectKind};
-use super::{Store, StoreError, Undeleted};
+use super::{Lease, Leased, Store, StoreError, Undeleted};
 use crate::disk::{
     DiskError, Scratch, SparseWriter, SyncSet, create_dir_all_private, rename, sync_file_system,
 };
@@ -40,6 +41,7 @@ pub struct Batch<'s> {
     /// The deleters' generation when it began.
     generation: u64,
     relied: Relied,
+    filling: Option<Filling>,
 }
 
 /// Known objects that a long batch does not write again.
@@ -47,7 +49,11 @@ pub struct Batch<'s> {
 struct Relied {
     blobs: Mutex<HashSet<BlobId>>,
     packed: HashSet<[u8; 32]>,
+    leases: Mutex<Vec<Lease>>,
 }
+
+/// Room that a stream asks for at a time.
+const WRITER_ROOM_BYTES: u64 = 64 << 10;
 
 /// Up to this many blobs are not worth directories of their own.
 const FLAT_BLOBS: usize = 64;
@@ -107,6 +113,9 @@ pub struct BlobWriter {
     path: PathBuf,
     hasher: BlobHasher,
     len: u64,
+    /// For how many of them there is room.
+    filled: u64,
+    filling: Option<Filling>,
 }
 
 impl<'s> Batch<'s> {
@@ -125,6 +134,8 @@ impl<'s> Batch<'s> {
             undeleted: lasting.then_some(undeleted),
             generation,
             relied: Relied::default(),
+            // Who makes room deletes, and must not wait for who keeps deleters away.
+            filling: store.room.clone().filter(|_| !lasting).map(Filling::new),
         })
     }
 
@@ -147,6 +158,12 @@ impl<'s> Batch<'s> {
 
     fn put_named(&self, id: BlobId, bytes: &[u8], meta: Option<&Meta>) -> Result<(), StoreError> {
         let Some(waiting) = self.claim(&id, bytes.len() as u64)? else { return Ok(()) };
+        if let Some(filling) = &self.filling
+            && let Err(error) = filling.take(bytes.len() as u64)
+        {
+            self.lock().places.remove(&id);
+            return Err(error);
+        }
         let path = self.waiting_path(&id, waiting);
         let written = open_new(&path).and_then(|mut file| {
             file.write_all(bytes)?;
@@ -163,7 +180,8 @@ impl<'s> Batch<'s> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let path = self.scratch.path().join(format!("stream-{number}"));
         let file = open_new(&path).map_err(|error| DiskError::new("create", &path, error))?;
-        Ok(BlobWriter { file: SparseWriter::new(file), path, hasher: BlobHasher::new(), len: 0 })
+        let (file, hasher) = (SparseWriter::new(file), BlobHasher::new());
+        Ok(BlobWriter { file, path, hasher, len: 0, filled: 0, filling: self.filling.clone() })
     }
 
     /// Takes a finished stream in; gives its id and length in bytes.
@@ -192,10 +210,13 @@ impl<'s> Batch<'s> {
     }
 
     /// Notes that a known tree is part of what is made: one that was found by a record rather than reached from what is in use.
-    pub fn rely_on_tree(&mut self, id: &TreeId) {
+    pub fn rely_on_tree(&mut self, id: &TreeId) -> Result<(), StoreError> {
         if self.undeleted.is_none() {
+            let lease = self.store.lease(Leased::Tree(*id))?;
+            self.relied.leases.lock().expect("no holder panics").push(lease);
             self.relied.packed.insert(*id.as_bytes());
         }
+        Ok(())
     }
 
     /// Takes in a blob that something else, such as the worker, put at [`Batch::blob_scratch`].
@@ -241,7 +262,7 @@ impl<'s> Batch<'s> {
     /// # Errors
     /// [`StoreError::Vanished`] when a long batch relied on something that was deleted. Nothing is visible then.
     pub fn commit(self) -> Result<Undeleted, StoreError> {
-        let Self { store, scratch, blobs, packed, undeleted, generation, relied, .. } = self;
+        let Self { store, scratch, blobs, packed, undeleted, generation, mut relied, filling, .. } = self;
         let Blobs { places, spread } = blobs.into_inner().expect("no holder panics");
         let durability = store.durability();
         let mut bytes = SyncSet::new(durability);
@@ -256,6 +277,7 @@ impl<'s> Batch<'s> {
         if undeleted.generation() != generation {
             relied.check(store)?;
         }
+        let _leases = std::mem::take(&mut relied.leases);
         let objects = store.layout().objects();
         let mut names = SyncSet::new(durability);
         let mut placed = [false; 256];
@@ -263,7 +285,6 @@ impl<'s> Batch<'s> {
             let to = objects.join(format!("{first:02x}"));
             if state == Spread::Whole && place_directory(&spread_path(scratch.path(), first), &to)? {
                 placed[usize::from(first)] = true;
-                names.directory(&objects);
                 names.directory(&to);
             }
         }
@@ -275,8 +296,17 @@ impl<'s> Batch<'s> {
             place(&waiting.below(scratch.path(), id), &to)?;
             names.directory(to.parent().expect("a blob lies in a directory"));
         }
+        if !places.is_empty() {
+            // The directories' own names, also of one that another process has made and not synced yet.
+            names.directory(&objects);
+        }
         names.finish()?;
         segment::append(store.layout(), store.catalog.as_ref(), durability, &packed)?;
+        if let Some(room) = &store.room {
+            let packed_bytes = packed.iter().map(|(_, _, bytes)| bytes.len() as u64 + 37).sum::<u64>();
+            room.spent(packed_bytes + filling.as_ref().map_or(0, Filling::taken));
+        }
+        drop(filling);
         Ok(undeleted)
     }
 
@@ -286,6 +316,15 @@ impl<'s> Batch<'s> {
     fn claim(&self, id: &BlobId, len: u64) -> Result<Option<Waiting>, StoreError> {
         if self.store.blob_len(id)? == Some(len) {
             if self.undeleted.is_none() {
+                if self.filling.is_some() {
+                    // Making room for this very batch must not take what it found.
+                    let _undeleted = self.store.undeleted()?;
+                    let lease = self.store.leases.take(Leased::Blob(*id))?;
+                    if self.store.blob_len(id)? != Some(len) {
+                        return self.claim(id, len);
+                    }
+                    self.relied.leases.lock().expect("no holder panics").push(lease);
+                }
                 self.relied.blobs.lock().expect("no holder panics").insert(*id);
             }
             return Ok(None);
@@ -322,14 +361,14 @@ impl<'s> Batch<'s> {
 }
 
 impl Relied {
-    fn check(self, store: &Store) -> Result<(), StoreError> {
+    fn check(&self, store: &Store) -> Result<(), StoreError> {
         let vanished = |kind: ObjectKind, id: String| Err(StoreError::Vanished { kind: kind.word(), id });
         for id in &self.packed {
             if !store.has_packed(id)? {
                 return vanished(ObjectKind::Tree, TreeId::from_bytes(*id).to_string());
             }
         }
-        for id in &self.blobs.into_inner().expect("no holder panics") {
+        for id in self.blobs.lock().expect("no holder panics").iter() {
             if store.blob_len(id)?.is_none() {
                 return vanished(ObjectKind::Blob, id.to_string());
             }
@@ -372,6 +411,15 @@ impl BlobWriter {
 
 impl Write for BlobWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // Holes take none.
+        if let Some(filling) = &self.filling
+            && self.len + bytes.len() as u64 > self.filled
+            && bytes.iter().any(|byte| *byte != 0)
+        {
+            let more = (bytes.len() as u64).max(WRITER_ROOM_BYTES);
+            filling.take(more).map_err(io::Error::other)?;
+            self.filled = self.len + more;
+        }
         let count = self.file.write(bytes)?;
         self.hasher.update(&bytes[..count]);
         self.len += count as u64;

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::disk::{
-    DiskError, Durability, Scratch, create_dir_all_private, exists, features, file_system, read_limited,
-    write_atomic,
+    DiskError, Durability, Scratch, SyncSet, create_dir_all_private, exists, features, file_system,
+    read_limited, write_atomic,
 };
 use crate::object::BlobId;
 
@@ -136,16 +136,21 @@ impl Layout {
                 "flights",
                 "gc.lock",
                 "leases",
+                "max-size",
+                "usage",
                 "originals",
                 "replay",
                 "tmp",
                 "history.git",
                 "history.lock",
+                "history.batch",
                 "format",
             ];
             let name = name.to_string_lossy();
             if !(ours.contains(&&*name)
-                || ["index.db", "format.", "replay."].iter().any(|stem| name.starts_with(stem)))
+                || ["index.db", "format.", "replay.", "history.boot"]
+                    .iter()
+                    .any(|stem| name.starts_with(stem)))
             {
                 return Err(FormatError::Occupied(self.root.clone()));
             }
@@ -154,6 +159,14 @@ impl Layout {
         for dir in [self.objects(), self.pack(), self.layers(), self.tmp()] {
             create_dir_all_private(&dir)?;
         }
+        // Names last when their directory is synced; the store's own is the parent's.
+        let mut names = SyncSet::new(Durability::Commit);
+        for dir in
+            [self.objects(), self.root.clone()].iter().chain(self.root.parent().map(Path::to_owned).as_ref())
+        {
+            names.directory(dir);
+        }
+        names.finish()?;
         // The format file comes last: a directory without it is not yet a store and is completed by the next open.
         write_atomic(
             &self.format(),
@@ -186,34 +199,7 @@ impl Layout {
         if let (kind, Some(reason)) = file_system(&self.root)? {
             return Err(FormatError::Unfit { path: self.root.clone(), kind, reason });
         }
-        let bytes = read_limited(&self.format(), FORMAT_LIMIT_BYTES)?;
-        let not_a_store = || FormatError::NotAStore(self.root.clone());
-        let text = std::str::from_utf8(&bytes).map_err(|_| not_a_store())?;
-        let mut lines = text.lines();
-        let version = lines.next().and_then(|line| line.strip_prefix(FORMAT_HEAD)).ok_or_else(not_a_store)?;
-        let found = version.parse::<u32>().map_err(|_| not_a_store())?;
-        if found > FORMAT_VERSION {
-            return Err(FormatError::Newer { path: self.root.clone(), found });
-        }
-        let mut read_only = None;
-        for line in lines {
-            match line.split_once(' ') {
-                Some(("ignore", _)) => {}
-                Some(("read-only", feature)) => {
-                    read_only = Some(format!(
-                        "it uses the feature `{feature}`, without which it must not be written: use a newer treebox"
-                    ));
-                }
-                Some(("refuse", feature)) => {
-                    return Err(FormatError::Feature {
-                        path: self.root.clone(),
-                        feature: feature.to_owned(),
-                    });
-                }
-                _ => return Err(not_a_store()),
-            }
-        }
-        Ok(read_only)
+        understood(&self.root, &read_limited(&self.format(), FORMAT_LIMIT_BYTES)?)
     }
 
     /// Why the store may only be read; `None` when it may be written.
@@ -292,6 +278,16 @@ impl Layout {
         self.root.join("gc.lock")
     }
 
+    /// What the store may take on disk, when something bounds it.
+    pub fn max_size(&self) -> PathBuf {
+        self.root.join("max-size")
+    }
+
+    /// What the store takes on disk, counted where something bounds it.
+    pub fn usage(&self) -> PathBuf {
+        self.root.join("usage")
+    }
+
     /// Where living processes say what they use; made with the first.
     pub fn leases(&self) -> PathBuf {
         self.root.join("leases")
@@ -306,4 +302,32 @@ impl Layout {
     pub fn tmp(&self) -> PathBuf {
         self.root.join("tmp")
     }
+}
+
+/// Whether this program may open the store at `root` whose file `format` has these bytes; why it may only be read, if that is so.
+pub(super) fn understood(root: &Path, bytes: &[u8]) -> Result<Option<String>, FormatError> {
+    let not_a_store = || FormatError::NotAStore(root.to_owned());
+    let text = std::str::from_utf8(bytes).map_err(|_| not_a_store())?;
+    let mut lines = text.lines();
+    let version = lines.next().and_then(|line| line.strip_prefix(FORMAT_HEAD)).ok_or_else(not_a_store)?;
+    let found = version.parse::<u32>().map_err(|_| not_a_store())?;
+    if found > FORMAT_VERSION {
+        return Err(FormatError::Newer { path: root.to_owned(), found });
+    }
+    let mut read_only = None;
+    for line in lines {
+        match line.split_once(' ') {
+            Some(("ignore", _)) => {}
+            Some(("read-only", feature)) => {
+                read_only = Some(format!(
+                    "it uses the feature `{feature}`, without which it must not be written: use a newer treebox"
+                ));
+            }
+            Some(("refuse", feature)) => {
+                return Err(FormatError::Feature { path: root.to_owned(), feature: feature.to_owned() });
+            }
+            _ => return Err(not_a_store()),
+        }
+    }
+    Ok(read_only)
 }

@@ -33,6 +33,8 @@ pub enum Leased {
     Layer([u8; 32]),
     /// Every original that was made or used since then, in milliseconds since 1970.
     OriginalsSince(u64),
+    /// Room on disk that is about to be filled: how many bytes, and a number that no other reservation of the process has.
+    Room(u64, u64),
 }
 
 impl Leased {
@@ -41,7 +43,7 @@ impl Leased {
         Self::Layer(*blake3::hash(name.as_bytes()).as_bytes())
     }
 
-    fn slot(self) -> [u8; SLOT_BYTES] {
+    pub(super) fn slot(self) -> [u8; SLOT_BYTES] {
         let mut slot = [0; SLOT_BYTES];
         let (kind, id) = match self {
             Self::State(id) => (1, *id.as_bytes()),
@@ -53,6 +55,12 @@ impl Leased {
                 id[..8].copy_from_slice(&ms.to_le_bytes());
                 (5, id)
             }
+            Self::Room(bytes, number) => {
+                let mut id = [0; 32];
+                id[..8].copy_from_slice(&bytes.to_le_bytes());
+                id[8..16].copy_from_slice(&number.to_le_bytes());
+                (6, id)
+            }
         };
         slot[0] = kind;
         slot[1..].copy_from_slice(&id);
@@ -60,6 +68,12 @@ impl Leased {
     }
 
     /// What a slot says; `None` for a free one and for kinds that are not known here.
+    /// What the slots of a file say.
+    pub(super) fn of_file(bytes: &[u8]) -> impl Iterator<Item = Self> {
+        let (slots, _) = bytes.as_chunks::<SLOT_BYTES>();
+        slots.iter().filter_map(Self::of_slot)
+    }
+
     fn of_slot(slot: &[u8; SLOT_BYTES]) -> Option<Self> {
         let id: [u8; 32] = slot[1..].try_into().ok()?;
         match slot[0] {
@@ -68,6 +82,10 @@ impl Leased {
             3 => Some(Self::Blob(BlobId::from_bytes(id))),
             4 => Some(Self::Layer(id)),
             5 => Some(Self::OriginalsSince(u64::from_le_bytes(id[..8].try_into().ok()?))),
+            6 => {
+                let number = |at: usize| Some(u64::from_le_bytes(id[at..at + 8].try_into().ok()?));
+                Some(Self::Room(number(0)?, number(8)?))
+            }
             _ => None,
         }
     }
@@ -197,12 +215,9 @@ pub(super) fn all(dir: &Path) -> Result<Vec<Leased>, DiskError> {
             Err(error) => return Err(error),
         };
         if let Some(bytes) = bytes {
-            let (slots, _) = bytes.as_chunks::<SLOT_BYTES>();
-            found.extend(slots.iter().filter_map(Leased::of_slot));
+            found.extend(Leased::of_file(&bytes));
         }
     }
-    found.sort_unstable();
-    found.dedup();
     Ok(found)
 }
 
@@ -231,7 +246,9 @@ mod tests {
         let first = leases.take(state(1)).unwrap();
         let again = leases.take(state(1)).unwrap();
         let second = leases.take(Leased::OriginalsSince(7)).unwrap();
-        assert_eq!(all(&leases.dir).unwrap(), [state(1), Leased::OriginalsSince(7)]);
+        let mut found = all(&leases.dir).unwrap();
+        found.sort_unstable();
+        assert_eq!(found, [state(1), Leased::OriginalsSince(7)]);
         drop(first);
         assert_eq!(all(&leases.dir).unwrap().len(), 2);
         drop(again);

@@ -17,10 +17,15 @@
 mod batch;
 mod blob;
 pub mod check;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gc_lock;
 mod layout;
 mod lease;
 pub mod mend;
+mod recover;
+mod room;
 mod scan;
 mod segment;
 mod store_error;
@@ -33,6 +38,7 @@ pub use blob::BlobReader;
 pub use gc_lock::{Deleting, GcLock, Undeleted};
 pub use layout::{FORMAT_VERSION, FormatError, Layout, MAX_STORE_PATH_BYTES};
 pub use lease::{Lease, Leased};
+pub use room::Room;
 pub use segment::{Catalog, Located, ObjectKind, Placed};
 pub use store_error::StoreError;
 pub use sweep::{BlobFile, Compacted, PackEnd};
@@ -51,6 +57,7 @@ pub struct Store {
     durability: Durability,
     gc_lock: Arc<GcLock>,
     leases: Arc<lease::Leases>,
+    room: Option<Arc<dyn Room>>,
 }
 
 impl std::fmt::Debug for Store {
@@ -69,15 +76,22 @@ impl Store {
         durability: Durability,
     ) -> Result<Self, StoreError> {
         let (gc_lock, leases) = (GcLock::new(layout.gc_lock()), lease::Leases::new(layout.leases()));
-        let store = Self { layout, catalog, durability, gc_lock, leases };
+        let store = Self { layout, catalog, durability, gc_lock, leases, room: None };
         segment::catch_up(&store.layout, store.catalog.as_ref())?;
         Ok(store)
+    }
+
+    /// The same store, whose long batches ask for room before they write.
+    #[must_use]
+    pub fn with_room(mut self, room: Arc<dyn Room>) -> Self {
+        self.room = Some(room);
+        self
     }
 
     /// The same without a look at the segments, for who has read them anew and writes nothing.
     pub fn found_by(layout: Layout, catalog: Arc<dyn Catalog>) -> Self {
         let (gc_lock, leases) = (GcLock::new(layout.gc_lock()), lease::Leases::new(layout.leases()));
-        Self { layout, catalog, durability: Durability::Batch, gc_lock, leases }
+        Self { layout, catalog, durability: Durability::Batch, gc_lock, leases, room: None }
     }
 
     /// Where everything lies.

@@ -148,6 +148,22 @@ pub(super) fn catch_up(layout: &Layout, catalog: &dyn Catalog) -> Result<(), Sto
     Ok(())
 }
 
+/// Has the catalog forget the segments that were written to since that second, and reads them again: bytes that a power cut took may
+/// lie in the middle.
+pub(super) fn read_anew(layout: &Layout, catalog: &dyn Catalog, since: i64) -> Result<(), StoreError> {
+    use std::os::unix::fs::MetadataExt as _;
+    let _lock = lock(layout)?;
+    for segment in segments(layout)? {
+        let path = path_of(layout, segment);
+        let metadata = std::fs::metadata(&path).map_err(|error| DiskError::new("look at", &path, error))?;
+        if metadata.mtime() >= since {
+            catalog.forget(segment).map_err(StoreError::Catalog)?;
+            catch_up_segment(layout, catalog, segment)?;
+        }
+    }
+    Ok(())
+}
+
 pub(super) fn len_of(layout: &Layout, segment: u32) -> Result<u64, StoreError> {
     let path = path_of(layout, segment);
     Ok(std::fs::metadata(&path).map_err(|error| DiskError::new("look at", &path, error))?.len())
@@ -171,6 +187,10 @@ pub(super) fn catch_up_segment(
         let mut head = [0; 8];
         if file.read_exact_at(&mut head, 0).is_err() {
             // The head itself is torn: the segment never held a record.
+            return Ok(0);
+        }
+        if head == [0; 8] {
+            // A power cut kept the room and not the bytes, none of which was synced: head and records are one write.
             return Ok(0);
         }
         if &head != HEAD {

@@ -39,6 +39,17 @@ pub enum StoreError {
         /// Its name.
         id: String,
     },
+    /// The store may not grow so much.
+    #[error(
+        "the store may take {max_bytes} bytes, and {wanted_bytes} more do not fit: nothing more can be removed; raise the limit with \
+         `treebox gc --max-size`, or delete branches, tags and images"
+    )]
+    NoRoom {
+        /// How large it may be.
+        max_bytes: u64,
+        /// How much was asked for.
+        wanted_bytes: u64,
+    },
     /// A segment file is not one.
     #[error("segment {segment} is damaged: {reason}")]
     Segment {
@@ -62,6 +73,11 @@ impl StoreError {
 
     pub(super) fn damaged(kind: ObjectKind, id: &dyn Display, reason: impl Display) -> Self {
         Self::Damaged { kind: kind.word(), id: id.to_string(), reason: reason.to_string() }
+    }
+
+    /// Whether the store may not grow so much.
+    pub fn is_no_room(&self) -> bool {
+        matches!(self, Self::NoRoom { .. })
     }
 
     /// Whether doing the same work again is all that is needed.

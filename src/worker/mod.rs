@@ -15,6 +15,9 @@
 //! - The mode is recognised by the first argument alone, never by the environment.
 //! - A damaged message is an error and never a panic.
 
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod host;
 mod layers;
 mod line;

@@ -4,6 +4,7 @@ mod bad_input;
 mod bisect;
 mod blaming;
 mod checkouts;
+mod collecting;
 mod copying;
 mod copying_with;
 mod differing;

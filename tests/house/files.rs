@@ -155,3 +155,32 @@ fn ci_runs_the_very_command_that_the_readme_gives() {
     assert!(readme.lines().any(|line| line == "    .ci/test"), "README.md does not give the command");
     assert!(ci.lines().any(|line| line == "stage tests .ci/test"), ".ci/run does not run it");
 }
+
+#[test]
+fn every_fuzz_target_has_a_program_and_a_corpus() {
+    let Some(root) = repository() else { return };
+    let names = |dir: &str| -> BTreeSet<String> {
+        let entries = fs::read_dir(root.join(dir)).unwrap().map(|entry| entry.unwrap().path());
+        entries.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect()
+    };
+    let programs = names("fuzz/fuzz_targets");
+    assert_eq!(programs, names("fixtures/corpus"));
+    let manifest = fs::read_to_string(root.join("fuzz/Cargo.toml")).unwrap();
+    let listed = manifest
+        .lines()
+        .filter_map(|line| line.strip_prefix("path = \"fuzz_targets/")?.strip_suffix(".rs\""));
+    assert_eq!(programs, listed.map(str::to_owned).collect());
+    // Each calls a function that is there.
+    for program in &programs {
+        let text = fs::read_to_string(root.join(format!("fuzz/fuzz_targets/{program}.rs"))).unwrap();
+        let call = text.split("treebox::").nth(1).unwrap().split('(').next().unwrap();
+        let [room, "fuzzing", function] = call.split("::").collect::<Vec<_>>()[..] else {
+            panic!("{program}: {call}")
+        };
+        let bodies = fs::read_to_string(root.join(format!("src/{room}/fuzzing.rs"))).unwrap();
+        assert!(
+            bodies.contains(&format!("pub fn {function}(bytes: &[u8])")),
+            "{program}: {call} is not there"
+        );
+    }
+}

@@ -47,6 +47,15 @@ impl TestEnv {
         Self { dir: tempfile::tempdir().unwrap() }
     }
 
+    /// The same in memory where that can hold a store, for tests that make a thousand of them.
+    pub fn in_memory() -> Self {
+        let dir = tempfile::tempdir_in("/dev/shm").ok().filter(|dir| {
+            let path = dir.path();
+            treebox::disk::features(path).is_ok_and(|found| found.user_xattrs && found.free_bytes > 64 << 20)
+        });
+        dir.map_or_else(Self::empty, |dir| Self { dir })
+    }
+
     /// With the host's own programs imported as `host`.
     pub fn new() -> Self {
         let env = Self::empty();

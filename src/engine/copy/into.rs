@@ -180,7 +180,8 @@ impl Core {
         let commit = self.commit_made(&state, &[tip], &made)?;
         let edit = RefEdit { name: RefName::Branch(branch), expected: Expected::Is(tip), new: Some(commit) };
         let line = made.message.lines().next().unwrap_or_default();
-        self.history()?.edit(&[edit], line, &who())?;
+        let edited = self.history()?.edit(&[edit], line, &who());
+        edited.map_err(|error| Error::from(error).keeping(&state.id()))?;
         Ok(CopiedIn { committed: Committed { state, commit, changed, changes: counts }, changes, excluded })
     }
 

@@ -35,8 +35,18 @@ const DAY_MS: i64 = 86_400_000;
 impl Core {
     pub(super) fn gc(self: &Arc<Self>, options: &GcOptions) -> Result<Collected> {
         self.store.writable()?;
-        let first = self.gc_once(options, options.max_bytes)?;
-        let (Some(max), Some(after)) = (options.max_bytes, &first.after) else { return Ok(first) };
+        let max_bytes = options.max_bytes.or(self.max_size()?);
+        self.collect(options, max_bytes)
+    }
+
+    /// The same down to a size that nobody need have asked for.
+    pub(in crate::engine) fn collect(
+        self: &Arc<Self>,
+        options: &GcOptions,
+        max_bytes: Option<u64>,
+    ) -> Result<Collected> {
+        let first = self.gc_once(options, max_bytes)?;
+        let (Some(max), Some(after)) = (max_bytes, &first.after) else { return Ok(first) };
         let over = after.total().saturating_sub(max);
         if over == 0 {
             return Ok(first);
@@ -92,7 +102,10 @@ impl Core {
         self.compact_segments(max_bytes.is_some(), &stop, &mut done)?;
         self.prune_history(&stop, &mut done)?;
         self.index.compact()?;
-        done.after = Some(self.size()?);
+        let counted = self.counted_size()?;
+        let after = self.size()?;
+        self.note_size(counted, &after)?;
+        done.after = Some(after);
         Ok(done)
     }
 

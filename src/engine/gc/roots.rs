@@ -93,6 +93,11 @@ impl Core {
             // Notes are a history of their own, without states.
             if !full.starts_with("refs/notes/") {
                 let why = Why::Ref(full);
+                if seen.contains(&commit)
+                    && let Some((state, _)) = self.fact(&commit)?
+                {
+                    roots.hard.push((Thing::State(state), why.clone()));
+                }
                 self.commits(&mut roots, [commit], &mut seen, &mut linked, &why)?;
             }
         }
@@ -119,6 +124,7 @@ impl Core {
                 Leased::State(id) => Thing::State(id),
                 Leased::Tree(id) => Thing::Root(id),
                 Leased::Blob(id) => Thing::Blob(id),
+                Leased::Room(..) => continue,
                 Leased::Layer(name) => {
                     roots.layers.insert(name);
                     continue;

@@ -68,6 +68,21 @@ pub(super) fn disk_bytes(path: &Path, counted: &mut Counted, unreadable: &mut u6
 }
 
 impl Core {
+    /// What a directory and all below it take, but for files that have other names.
+    pub(in crate::engine) fn held_alone_by(&self, path: &Path) -> u64 {
+        let Ok(stat) = std::fs::symlink_metadata(path) else { return 0 };
+        if stat.nlink() > 1 && !stat.is_dir() {
+            return 0;
+        }
+        let below = std::fs::read_dir(path).into_iter().flatten().filter_map(Result::ok);
+        stat.blocks() * 512 + below.map(|entry| self.held_alone_by(&entry.path())).sum::<u64>()
+    }
+
+    /// What a directory and all below it take.
+    pub(in crate::engine) fn held_by(&self, path: &Path) -> u64 {
+        disk_bytes(path, &mut Counted::default(), &mut 0)
+    }
+
     /// Measures the whole store.
     pub(in crate::engine) fn size(&self) -> Result<StoreSize> {
         self.size_counting(&mut Counted::default())

@@ -23,6 +23,13 @@ use std::path::{Path, PathBuf};
 pub(super) use open::RunMounts;
 pub(super) use resolve::ResolvedMount;
 pub(super) use secret::Secrets;
+
+/// What a fuzz target does with what the index knows of a mounted path.
+#[cfg(any(test, fuzzing))]
+pub(super) fn fuzz_known(text: &str) {
+    let _ = source::parse(text);
+}
+
 pub use secret::{MAX_SECRET_BYTES, SecretSource};
 
 use crate::sandbox::SecretBytes;

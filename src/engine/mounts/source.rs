@@ -127,7 +127,7 @@ fn text(content: &Content) -> String {
     }
 }
 
-fn parse(text: &str) -> Option<MountContent> {
+pub(super) fn parse(text: &str) -> Option<MountContent> {
     let words: Vec<&str> = text.split_ascii_whitespace().collect();
     match words.as_slice() {
         ["directory", tree] => Some(MountContent::Directory(tree.parse::<TreeId>().ok()?)),

@@ -27,6 +27,8 @@ use super::outcome::{ChangeCounts, Exited};
 use super::state::State;
 use crate::object::{CommitId, ConfigConflict, Conflict, Side, TreePath};
 
+#[cfg(any(test, fuzzing))]
+pub(super) use progress::fuzz as fuzz_progress;
 pub(super) use progress::replay_flaw;
 pub(super) use step::{StepEnd, Work};
 

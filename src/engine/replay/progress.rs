@@ -108,6 +108,16 @@ fn damaged(why: &str) -> Error {
     ))
 }
 
+/// What a fuzz target does with the file.
+#[cfg(any(test, fuzzing))]
+pub(in crate::engine) fn fuzz(bytes: &[u8]) {
+    let Ok(progress) = serde_json::from_slice::<Progress>(bytes) else { return };
+    let again = serde_json::to_vec(&progress).expect("a replay is written");
+    assert_eq!(serde_json::from_slice::<Progress>(&again).expect("what was written is read"), progress);
+    // An id that is none is an error.
+    let _ = (progress.work(), id::<CommitId>(&progress.was), id::<CommitId>(&progress.onto));
+}
+
 /// What is wrong with the bytes of the file.
 pub(in crate::engine) fn replay_flaw(bytes: &[u8]) -> Option<String> {
     match serde_json::from_slice::<Progress>(bytes) {

@@ -34,7 +34,7 @@ fn many_may_make_it_at_once() {
         assert_eq!(history.refs(RefKind::Branch).unwrap().len(), 8);
         let names: Vec<_> =
             std::fs::read_dir(root.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-        assert_eq!(names.len(), 2, "the lock and the repository: {names:?}");
+        assert_eq!(names.len(), 3, "the lock, the boot and the repository: {names:?}");
     }
 }
 
@@ -170,4 +170,19 @@ fn an_edit_that_fails_half_way_is_finished_later() {
     let [one, two] = ["one", "two"].map(|name| history.read_ref(&branch(name).into()).unwrap());
     assert_eq!(one, two);
     fixture.fsck();
+}
+
+#[test]
+fn a_torn_ref_that_is_packed_too_is_repaired_even_to_the_packed_value() {
+    let fixture = Fixture::new();
+    let [first, second] = fixture.chain(2)[..] else { panic!("two commits") };
+    fixture.history.edit(&[set("main", Expected::Absent, first)], "", &who(1)).unwrap();
+    fixture.git(&["pack-refs", "--all"]);
+    let loose = fixture.history.directory().join("refs/heads/main");
+    for (turn, to) in [first, second, first].into_iter().enumerate() {
+        std::fs::write(&loose, "b3a1c0ff").unwrap();
+        assert!(fixture.history.read_ref(&branch("main").into()).is_err());
+        fixture.history.edit(&[set("main", Expected::Any, to)], "", &who(2)).unwrap();
+        assert_eq!(fixture.history.read_ref(&branch("main").into()).unwrap(), Some(to), "turn {turn}");
+    }
 }

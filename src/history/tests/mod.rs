@@ -3,6 +3,7 @@
 mod commits;
 mod crash;
 mod damage;
+mod model;
 mod names;
 mod notes;
 mod operations;
@@ -10,6 +11,7 @@ mod pack;
 mod refs;
 mod resolve;
 mod stock_git;
+mod thin;
 mod times;
 
 use std::path::PathBuf;

@@ -38,6 +38,7 @@ pub(super) async fn blob(
         let _ = std::fs::remove_file(&path);
         return Ok(0);
     }
+    originals.reserve(size)?;
     let mut download =
         Download { client, digest, size, partial: Partial::open(&path, digest, size)?, fetched: 0 };
     let resumed = download.partial.len > 0;

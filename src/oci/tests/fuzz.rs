@@ -170,3 +170,13 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn skeletons_take_any_bytes() {
+    let mut records = vec![1, 5, 0, 0, 0];
+    records.extend_from_slice(b"hello\x02");
+    records.extend_from_slice(&[7; 32]);
+    records.extend_from_slice(&[0; 8]);
+    records.push(0);
+    crate::object::fuzzing::shaking::shake("skeleton", fuzzing::skeleton, vec![records], 6_000);
+}
