@@ -26,6 +26,10 @@ pub(super) struct Args {
 }
 
 pub(super) fn perform(args: &Args, context: &mut Context) -> Result<Exit, Failure> {
+    compare(args, context).map_err(|failure| failure.met_at(args.revs.join("..")))
+}
+
+fn compare(args: &Args, context: &mut Context) -> Result<Exit, Failure> {
     let paths = rev_path::paths(&args.paths)?;
     let engine = context.engine()?;
     let (old, new) = sides(&engine, &args.revs)?;

@@ -52,6 +52,14 @@ pub(super) enum Failure {
 }
 
 impl Failure {
+    /// The same with the place where damaged bytes were met.
+    pub(super) fn met_at(self, place: impl std::fmt::Display) -> Self {
+        match self {
+            Self::Engine(error) => Self::Engine(error.met_at(place)),
+            other => other,
+        }
+    }
+
     pub(super) fn refused(message: impl Into<String>) -> Self {
         Self::Refused(message.into(), None)
     }
@@ -96,9 +104,9 @@ fn hint(error: &Error) -> Option<&'static str> {
     }
     match error.kind() {
         ErrorKind::NoSandbox => Some("`treebox doctor` says what this machine lacks and how to allow it"),
-        ErrorKind::Damaged => {
-            Some("import or run it again; what is remembered of damaged objects is not used")
-        }
+        ErrorKind::Damaged => Some(
+            "`treebox fsck --full` says what else is damaged; `treebox fsck --repair` brings back what something here still has",
+        ),
         _ => None,
     }
 }

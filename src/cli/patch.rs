@@ -69,7 +69,8 @@ fn one(
     if !matches!(shown.node.kind(), Kind::File | Kind::Symlink) {
         return Ok(());
     }
-    let contents = engine.compare_contents(old, new)?;
+    let shown_path = String::from_utf8_lossy(if new.is_some() { paths.new } else { paths.old }).into_owned();
+    let contents = engine.compare_contents(old, new).map_err(|error| error.met_at(shown_path))?;
     let header = header(paths, old, new, &contents);
     if header.is_empty() {
         return Ok(());

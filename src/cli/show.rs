@@ -114,7 +114,10 @@ fn at_path(engine: &Engine, place: &str, context: &mut Context) -> Result<(), Fa
     let out = &mut context.out;
     if let (true, [file]) = (is_file, listed.as_slice()) {
         // A terminal gets no control characters; a pipe gets the bytes.
-        return match (out.terminal(), engine.compare_contents(None, Some(&file.entry))?) {
+        return match (
+            out.terminal(),
+            engine.compare_contents(None, Some(&file.entry)).map_err(|error| error.met_at(place))?,
+        ) {
             (true, Contents::Text { new, .. }) => out.block(&new),
             (true, Contents::Binary { .. }) => {
                 let size = text::count(text::entry_size(&file.entry), "byte", "bytes");

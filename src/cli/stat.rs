@@ -33,7 +33,8 @@ pub(super) enum Amount {
 /// How much a difference is; reads what has to be compared.
 pub(super) fn amount(engine: &Engine, difference: &Difference) -> Result<Amount, Failure> {
     let (old, new) = (difference.change.old.as_ref(), difference.change.new.as_ref());
-    match engine.compare_contents(old, new)? {
+    let contents = engine.compare_contents(old, new);
+    match contents.map_err(|error| error.met_at(&difference.change.path))? {
         Contents::Text { hunks, .. } => {
             let (mut added, mut deleted) = (0, 0);
             for hunk in &hunks {

@@ -132,7 +132,8 @@ impl Core {
         entry: &Entry,
         only: Option<&RangeInclusive<usize>>,
     ) -> Result<Blamed> {
-        let text = match self.content_of(Some(&entry.node))? {
+        let content = self.content_of(Some(&entry.node));
+        let text = match content.map_err(|error| error.met_at(format!("{}:{path}", commit.short())))? {
             Content::Text(text) if !text.is_empty() => Some(Arc::new(text)),
             _ => None,
         };

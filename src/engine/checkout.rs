@@ -119,6 +119,8 @@ impl Core {
         dest: &Path,
         options: &CheckoutOptions,
     ) -> Result<CheckedOut> {
+        // It keeps a record of the directory.
+        self.store.writable()?;
         let (real, entry) = self.find(state, path, true)?;
         if entry.node.kind() != Kind::Directory {
             return Err(Error::invalid(format!(
@@ -180,7 +182,8 @@ impl Core {
         let updated = {
             let before = read_bytes(&kept);
             keep(&note)?;
-            let updated = self.write_changes(&dest, &changes, options.force)?;
+            let updated = self.write_changes(&dest, &changes, options.force);
+            let updated = updated.map_err(|error| error.met_at(format!("{}:{real}", state.label())))?;
             if !updated.conflicts.is_empty() {
                 // Nothing was done.
                 restore(&kept, before.as_deref())?;

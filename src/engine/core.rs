@@ -37,6 +37,8 @@ pub(crate) struct Core {
     pub(super) users: Mutex<HashMap<(TreeId, String), User>>,
     /// Whether dead owners left something in `tmp/` that only the worker can remove.
     leftovers: AtomicBool,
+    /// Whether it was looked for layers that a power cut may have left half-written.
+    pub(super) layers_looked_at: AtomicBool,
     /// What bounds the store on disk.
     pub(super) quota: Option<Arc<Quota>>,
     /// Held while this engine writes without syncs.
@@ -64,6 +66,9 @@ impl Core {
                 let _ = std::fs::remove_dir(&root);
             }
         })?;
+        if layout.read_only().is_some() {
+            return Self::open_for_reading(layout, options);
+        }
         // What belongs to mapped ids waits for the first session of the worker.
         let leftovers = !sweep(&layout.tmp(), |path| crate::sandbox::remove_tree(path).is_ok())?.is_empty();
         sweep_turns(&layout.flights())?;
@@ -83,6 +88,7 @@ impl Core {
             idle: Mutex::new(Vec::new()),
             users: Mutex::new(HashMap::new()),
             leftovers: AtomicBool::new(leftovers),
+            layers_looked_at: AtomicBool::new(false),
             quota,
             batch: OnceLock::new(),
         });
@@ -95,6 +101,25 @@ impl Core {
             quota.serve(&core);
         }
         Ok(core)
+    }
+
+    /// Opens a store that must not or cannot be written: its segments are read anew, and nothing is swept.
+    fn open_for_reading(layout: Layout, options: EngineOptions) -> Result<Arc<Self>> {
+        let index = Arc::new(Index::open_read_only(&layout.index())?);
+        let segments = Arc::new(crate::store::check::Segments::read(&layout));
+        Ok(Arc::new(Self {
+            store: Store::found_by(layout, segments),
+            index,
+            options,
+            history: OnceLock::new(),
+            worker: Mutex::default(),
+            idle: Mutex::default(),
+            users: Mutex::default(),
+            leftovers: AtomicBool::new(false),
+            layers_looked_at: AtomicBool::new(true),
+            quota: None,
+            batch: OnceLock::new(),
+        }))
     }
 
     pub(super) fn layout(&self) -> &Layout {
@@ -122,10 +147,11 @@ impl Core {
         if let Some(history) = self.history.get() {
             return Ok(history);
         }
-        let opened = History::open_or_init(
-            &self.layout().history(),
-            crate::history::Options { durability: self.options.durability },
-        )?;
+        let options = crate::history::Options { durability: self.options.durability };
+        let opened = match self.layout().read_only() {
+            Some(_) => History::inspect(&self.layout().history(), options)?,
+            None => History::open_or_init(&self.layout().history(), options)?,
+        };
         Ok(self.history.get_or_init(|| opened))
     }
 

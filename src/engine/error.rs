@@ -96,6 +96,9 @@ pub enum Error {
         /// What was found on disk, or the length of its longest file.
         written_bytes: u64,
     },
+    /// Bytes that were read are lost or wrong: where that was met, and what is wrong.
+    #[error("{0}")]
+    Damaged(String),
     /// A run wrote more than the store had room for.
     #[error(
         "the command wrote {written_bytes} bytes and there was room for {room_bytes}, since the store may take {max_bytes}: it was stopped, and nothing \
@@ -206,6 +209,25 @@ impl Error {
         Self::Disk(DiskError::new(verb, path, error))
     }
 
+    /// Whether bytes of the store are lost or wrong.
+    fn is_damage(&self) -> bool {
+        match self {
+            Self::Disk(error) => error.io().kind() == std::io::ErrorKind::InvalidData,
+            // What the worker says of a layer that it could not make.
+            Self::Session(SessionError::Refused { message, .. }) => LayerError::is_of_a_blob(message),
+            Self::Layer(error) => LayerError::is_of_a_blob(&error.to_string()),
+            Self::Export(ExportError::Io(error))
+            | Self::Build(BuildError::Export(ExportError::Io(error)))
+            | Self::Output(OutputError::Io(error)) => error.kind() == std::io::ErrorKind::InvalidData,
+            _ => self.kind() == ErrorKind::Damaged,
+        }
+    }
+
+    /// The same with the place where damaged bytes were met, such as `main:/etc/passwd`; any other error stays as it is.
+    pub fn met_at(self, place: impl std::fmt::Display) -> Self {
+        if self.is_damage() { Self::Damaged(format!("{place}: {self}")) } else { self }
+    }
+
     /// Adds to a conflict what became of the work: somebody else moved the ref first, and the result is there all the same.
     pub(crate) fn keeping(self, result: &StateId) -> Self {
         match self {
@@ -230,10 +252,11 @@ impl Error {
             Self::OverDisk { .. } | Self::NoRoomForRun { .. } | Self::Store(StoreError::NoRoom { .. }) => {
                 ErrorKind::OverLimit
             }
-            Self::Lookup(LookupError::Source(_)) | Self::Source(_) => ErrorKind::Damaged,
+            Self::Damaged(_) | Self::Lookup(LookupError::Source(_)) | Self::Source(_) => ErrorKind::Damaged,
             Self::Lookup(_) => ErrorKind::NotFound,
             Self::Format(_) => ErrorKind::Store,
             Self::Store(StoreError::Disk(_)) => ErrorKind::System,
+            Self::Store(StoreError::ReadOnly(_)) | Self::History(HistoryError::ReadOnly) => ErrorKind::Store,
             Self::Store(_) => ErrorKind::Damaged,
             Self::Session(SessionError::Launch(launch)) => match launch.exit_code() {
                 Some(127) => ErrorKind::CommandNotFound,

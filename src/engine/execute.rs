@@ -107,11 +107,13 @@ impl Core {
         command: &Command,
         resolved: Resolved,
     ) -> Result<(Ground, Plan)> {
+        self.store.writable()?;
         let session = self.session()?;
         let hint = self.layer_hint(parent)?;
-        let mut stack = self.stack(&session, parent.value.root, hint)?;
+        let met = |error: Error| error.met_at(parent.label());
+        let mut stack = self.stack(&session, parent.value.root, hint).map_err(met)?;
         if resolved.base != parent.value.root {
-            stack = self.stack(&session, resolved.base, Some(parent.value.root))?;
+            stack = self.stack(&session, resolved.base, Some(parent.value.root)).map_err(met)?;
         }
         let room = self.room_for_run()?;
         let scratch = Scratch::new(&self.layout().tmp())?;

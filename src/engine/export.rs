@@ -166,6 +166,16 @@ impl Core {
         target: &ExportTarget,
         options: &ExportOptions,
     ) -> Result<Exported> {
+        let exported = self.exported(state, target, options);
+        exported.map_err(|error| error.met_at(state.label()))
+    }
+
+    fn exported(
+        self: &Arc<Self>,
+        state: &State,
+        target: &ExportTarget,
+        options: &ExportOptions,
+    ) -> Result<Exported> {
         match target {
             ExportTarget::OciLayout { dir, tag } => {
                 self.retried(state, &options.for_layers(options.compression.unwrap_or_default()), |built| {

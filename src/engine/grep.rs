@@ -135,7 +135,8 @@ impl Core {
     ) -> Result<()> {
         let pattern = compiled(options)?;
         let (path, entry) = self.find(state, path, true)?;
-        let mut batch = Batch { core: self, options, pattern: &pattern, files: Vec::new(), ended: false };
+        let mut batch =
+            Batch { core: self, state, options, pattern: &pattern, files: Vec::new(), ended: false };
         let mut names = Names::new(options);
         self.each_file(&path, &entry, &mut names, &mut |target| {
             batch.files.push(target);
@@ -196,6 +197,7 @@ fn compiled(options: &GrepOptions) -> Result<Regex> {
 /// Files that wait to be searched.
 struct Batch<'b> {
     core: &'b Core,
+    state: &'b State,
     options: &'b GrepOptions,
     pattern: &'b Regex,
     files: Vec<Target>,
@@ -217,7 +219,8 @@ impl Batch<'_> {
             loop {
                 let at = next.fetch_add(1, Ordering::Relaxed);
                 let Some(target) = files.get(at) else { break };
-                let result = self.one(target, &mut buffer);
+                let place = || format!("{}:{}", self.state.label(), target.path);
+                let result = self.one(target, &mut buffer).map_err(|error| error.met_at(place()));
                 if !matches!(result, Ok(None)) {
                     found.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((at, result));
                 }

@@ -42,6 +42,9 @@ impl Core {
 
     /// A full disk or one that cannot be written must not keep anybody from reading: then nothing is held.
     fn hold(&self, what: Leased) -> Result<Held> {
+        if self.layout().read_only().is_some() {
+            return Ok(Held(None));
+        }
         match self.store.lease(what) {
             Ok(lease) => Ok(Held(Some(Arc::new(lease)))),
             Err(StoreError::Disk(error)) if is_unwritable(error.io().kind()) => Ok(Held(None)),

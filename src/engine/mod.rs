@@ -69,6 +69,7 @@ mod run;
 mod spec;
 mod state;
 mod step;
+mod trust;
 mod types;
 mod user;
 mod verify;

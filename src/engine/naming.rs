@@ -193,14 +193,17 @@ impl Core {
                 "commit {commit} was not made by treebox: its state.json names no state"
             ))
         })?;
-        self.index.record_commit(commit, &state, &record.parents, None)?;
+        if self.layout().read_only().is_none() {
+            self.index.record_commit(commit, &state, &record.parents, None)?;
+        }
         Ok(state)
     }
 
     /// A handle to the state of a commit.
     pub(super) fn state_at(self: &Arc<Self>, commit: CommitId) -> Result<State> {
         let id = self.state_of_commit(&commit)?;
-        let origin = Origin { commit: std::sync::Mutex::new(Some(commit)), run: None };
+        let origin =
+            Origin { commit: std::sync::Mutex::new(Some(commit)), run: None, said: Default::default() };
         self.handle(id, Arc::new(origin))
     }
 

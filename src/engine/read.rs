@@ -173,7 +173,11 @@ impl Core {
     pub(super) fn open_file(&self, state: &State, path: &TreePath) -> Result<BlobReader> {
         let (real, entry) = self.find(state, path, true)?;
         match entry.node {
-            Node::File { blob, .. } => Ok(self.store.open_blob(&blob)?),
+            Node::File { blob, .. } => {
+                let place = || format!("{}:{real}", state.label());
+                let reader = self.store.open_blob(&blob);
+                Ok(reader.map_err(|error| Error::from(error).met_at(place()))?.met_at(place()))
+            }
             node => Err(Error::invalid(match node.kind() {
                 Kind::Directory => format!("{real} is a directory: `treebox ls` lists it"),
                 kind => format!("{real} is a {}, not a regular file", kind.as_str()),
@@ -184,7 +188,10 @@ impl Core {
     pub(super) fn read_file(&self, state: &State, path: &TreePath) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
         let read = self.open_file(state, path)?.read_to_end(&mut bytes);
-        read.map_err(|error| Error::disk("read", path.to_string(), error))?;
+        read.map_err(|error| match error.kind() {
+            std::io::ErrorKind::InvalidData => Error::Damaged(error.to_string()),
+            _ => Error::disk("read", path.to_string(), error),
+        })?;
         Ok(bytes)
     }
 }

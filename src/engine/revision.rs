@@ -15,6 +15,13 @@ const MAX_CANDIDATES: usize = 8;
 impl Core {
     /// The state that a revision names.
     pub(super) fn resolve(self: &Arc<Self>, rev: &str) -> Result<State> {
+        let state = self.resolved(rev)?;
+        // A handle that is shared keeps what it was first asked for as.
+        let _ = state.origin.said.set(rev.to_owned());
+        Ok(state)
+    }
+
+    fn resolved(self: &Arc<Self>, rev: &str) -> Result<State> {
         if rev == "HEAD" || rev == "@" {
             return self.head_state();
         }

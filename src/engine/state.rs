@@ -1,6 +1,6 @@
 //! A state, ready to be run on.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::core::Core;
 use super::hold::Held;
@@ -24,12 +24,14 @@ pub(super) struct Origin {
     pub(super) commit: Mutex<Option<CommitId>>,
     /// The run that made it and the state that ran on.
     pub(super) run: Option<(i64, State)>,
+    /// The revision by which it was asked for, for messages.
+    pub(super) said: OnceLock<String>,
 }
 
 impl Origin {
     /// The origin of a run's result.
     pub(super) fn of_run(seq: i64, parent: State) -> Arc<Self> {
-        Arc::new(Self { commit: Mutex::new(None), run: Some((seq, parent)) })
+        Arc::new(Self { commit: Mutex::new(None), run: Some((seq, parent)), said: OnceLock::new() })
     }
 }
 
@@ -50,6 +52,15 @@ impl State {
     /// The state's id: what a user sees and compares.
     pub fn id(&self) -> StateId {
         self.id
+    }
+
+    /// As a person knows it: the revision that was asked for, else its commit, else its id.
+    pub(super) fn label(&self) -> String {
+        match (self.origin.said.get(), self.commit()) {
+            (Some(said), _) => said.clone(),
+            (None, Some(commit)) => commit.short().to_string(),
+            (None, None) => self.id.short().to_string(),
+        }
     }
 
     /// The root tree's id: two states with the same files have the same one.

@@ -85,6 +85,9 @@ impl History {
         bytes: &[u8],
     ) -> Result<CommitId, HistoryError> {
         self.remember_fresh(kind, bytes);
+        if self.read_only {
+            return Err(HistoryError::ReadOnly);
+        }
         let written = git.write(kind, bytes).map_err(|source| self.git_error("writing a commit", source))?;
         if self.durability() == Durability::Commit {
             self.must_sync(written.unsynced);

@@ -24,6 +24,9 @@ pub enum HistoryError {
         /// What Git's library said.
         source: GitError,
     },
+    /// The handle only reads.
+    #[error("the store is only read: no ref of it can be changed by this treebox")]
+    ReadOnly,
     /// A commit does not exist here.
     #[error(
         "commit {0} is not in the history; `git gc` removes what no branch, tag, image or reflog leads to"

@@ -124,6 +124,9 @@ impl Drop for Lock {
 impl History {
     /// Takes the lock that every change of a ref happens under, and finishes what its last holder could not.
     pub(super) fn lock(&self) -> Result<Lock, EditError> {
+        if self.read_only {
+            return Err(HistoryError::ReadOnly.into());
+        }
         let mut file = sync::lock(&self.lock_path)
             .map_err(|source| HistoryError::io("locking", &self.lock_path, source))?;
         let mut text = String::new();

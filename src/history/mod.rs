@@ -128,6 +128,8 @@ pub struct History {
     /// Files and directories written but not synced.
     unsynced: Mutex<BTreeSet<PathBuf>>,
     sync_failed: AtomicBool,
+    /// Whether every change is refused.
+    read_only: bool,
     /// Objects that this handle wrote lately.
     fresh: Mutex<fresh::Fresh>,
     /// What is to be looked at after a power cut.
@@ -149,7 +151,8 @@ impl History {
     /// # Errors
     /// [`HistoryError::Missing`] when there is none.
     pub fn open(directory: &Path, options: Options) -> Result<Self, HistoryError> {
-        let history = Self::inspect(directory, options)?;
+        let mut history = Self::inspect(directory, options)?;
+        history.read_only = false;
         // Where nothing can be written nothing can be put right, but read.
         let _ = history.after_boot();
         // What a dead process left half done can still be read. Whoever may write finishes it, here or at the next edit.
@@ -157,7 +160,7 @@ impl History {
         Ok(history)
     }
 
-    /// The same, and what a dead process left half done stays as it is.
+    /// The same for reading alone; what a dead process left half done stays as it is.
     pub fn inspect(directory: &Path, options: Options) -> Result<Self, HistoryError> {
         // A path without a parent could not have the lock file beside it.
         let directory = std::path::absolute(directory)
@@ -173,7 +176,17 @@ impl History {
         let lock_path = directory.with_extension("lock");
         let unsynced = Mutex::new(BTreeSet::new());
         let (sync_failed, fresh, interrupted) = (AtomicBool::new(false), Mutex::default(), Mutex::default());
-        Ok(Self { directory, lock_path, git, options, unsynced, sync_failed, fresh, interrupted })
+        Ok(Self {
+            directory,
+            lock_path,
+            git,
+            options,
+            unsynced,
+            sync_failed,
+            fresh,
+            interrupted,
+            read_only: true,
+        })
     }
 
     /// Opens the repository in `directory`, made first when there is none.

@@ -107,6 +107,24 @@ impl Index {
         })
     }
 
+    /// When the newest layer was made, in milliseconds since 1970; `None` when there is none.
+    pub fn newest_layer(&self) -> Result<Option<i64>, IndexError> {
+        self.read("looking up the newest layer", |db| {
+            db.prepare_cached("SELECT max(made_ms) FROM layer")?.query_row([], |row| row.get(0))
+        })
+    }
+
+    /// Forgets the layers that were made from then on, and those that have one of them below; gives how many.
+    pub fn forget_layers_since(&self, made_ms: i64) -> Result<usize, IndexError> {
+        self.write("forgetting layers", |db| {
+            db.execute(
+                "DELETE FROM layer WHERE made_ms >= ?1 OR number IN (SELECT layer FROM layer_below WHERE name IN
+                     (SELECT name FROM layer WHERE made_ms >= ?1))",
+                params![made_ms],
+            )
+        })
+    }
+
     /// Forgets a layer; says whether it was known.
     pub fn forget_layer(&self, name: &str) -> Result<bool, IndexError> {
         self.write("forgetting a layer", |db| {

@@ -159,7 +159,7 @@ impl<'s, W: Write> TarWriter<'s, W> {
                     return self.header(tar::EntryType::Link, name, &first, meta, 0, None);
                 }
                 let failed = |source| ExportError::Blob { path: path.clone(), source };
-                let bytes = self.store.open_blob(blob).map_err(failed)?;
+                let bytes = self.store.open_blob(blob).map_err(failed)?.met_at(path.to_string());
                 // The stream would be out of step from here on.
                 if bytes.len() != *size {
                     let (expected, found) = (*size, bytes.len());

@@ -120,6 +120,7 @@ pub struct BlobWriter {
 
 impl<'s> Batch<'s> {
     pub(super) fn new(store: &'s Store, lasting: bool) -> Result<Self, StoreError> {
+        store.writable()?;
         let undeleted = store.undeleted()?;
         let generation = undeleted.generation();
         let scratch = Scratch::new(&store.layout().tmp())?;

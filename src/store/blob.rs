@@ -16,6 +16,7 @@ pub struct BlobReader {
     hasher: BlobHasher,
     len: u64,
     checked: bool,
+    place: Option<String>,
 }
 
 impl Store {
@@ -27,7 +28,7 @@ impl Store {
             _ => DiskError::new("open", &path, error).into(),
         })?;
         let len = file.metadata().map_err(|error| DiskError::new("look at", &path, error))?.len();
-        Ok(BlobReader { file, id: *id, hasher: BlobHasher::new(), len, checked: false })
+        Ok(BlobReader { file, id: *id, hasher: BlobHasher::new(), len, checked: false, place: None })
     }
 
     /// Reads a whole blob and checks it.
@@ -55,6 +56,12 @@ impl Store {
 }
 
 impl BlobReader {
+    /// Has the error of damaged bytes say where they were met.
+    pub(crate) fn met_at(mut self, place: String) -> Self {
+        self.place = Some(place);
+        self
+    }
+
     /// How many bytes the file has.
     pub fn len(&self) -> u64 {
         self.len
@@ -72,7 +79,8 @@ impl Read for BlobReader {
         self.hasher.update(&buffer[..count]);
         if count == 0 && !buffer.is_empty() && !self.checked {
             if self.hasher.finish() != self.id {
-                let reason = format!("blob {} is damaged: its bytes have another hash", self.id);
+                let place = self.place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default();
+                let reason = format!("{place}blob {} is damaged: its bytes have another hash", self.id);
                 return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
             }
             self.checked = true;

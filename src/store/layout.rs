@@ -66,6 +66,8 @@ pub enum FormatError {
 #[derive(Debug, Clone)]
 pub struct Layout {
     root: PathBuf,
+    /// Why the store may only be read.
+    read_only: Option<String>,
 }
 
 impl Layout {
@@ -74,12 +76,15 @@ impl Layout {
         if root.as_os_str().len() > MAX_STORE_PATH_BYTES {
             return Err(FormatError::PathTooLong(root.to_owned()));
         }
-        let layout = Self { root: root.to_owned() };
+        let layout = Self { root: root.to_owned(), read_only: None };
         if !exists(&layout.format())? {
             layout.create()?;
         }
-        layout.check()?;
-        Ok(layout)
+        let mut read_only = layout.check()?;
+        if read_only.is_none() && rustix::fs::access(root, rustix::fs::Access::WRITE_OK).is_err() {
+            read_only = Some("it cannot be written".to_owned());
+        }
+        Ok(Self { read_only, ..layout })
     }
 
     /// The store at `root`, which is looked at as it is: its format may be damaged, and nothing is made.
@@ -88,19 +93,20 @@ impl Layout {
     /// When there is no store, or one that a later program made.
     pub fn inspect(root: &Path) -> Result<Self, FormatError> {
         let root = std::fs::canonicalize(root).map_err(|error| DiskError::new("find", root, error))?;
-        let layout = Self { root };
+        let layout = Self { root, read_only: None };
         match layout.check() {
             Err(error @ (FormatError::Newer { .. } | FormatError::Feature { .. })) => Err(error),
             // What a store has from its first moment.
             Err(error) if !layout.objects().is_dir() => Err(error),
-            _ => Ok(layout),
+            Ok(read_only) => Ok(Self { read_only, ..layout }),
+            Err(_) => Ok(layout),
         }
     }
 
     /// What is wrong with the format file.
     pub fn format_flaw(&self) -> Option<String> {
         match self.check() {
-            Ok(()) => None,
+            Ok(_) => None,
             Err(FormatError::Disk(error)) if error.is_not_found() => Some("it is not there".to_owned()),
             Err(FormatError::NotAStore(_)) => Some("it is not understood".to_owned()),
             Err(error) => Some(error.to_string()),
@@ -187,12 +193,18 @@ impl Layout {
         Err(refused)
     }
 
-    fn check(&self) -> Result<(), FormatError> {
+    /// Looks at the format; gives why the store may only be read, if that is so.
+    fn check(&self) -> Result<Option<String>, FormatError> {
         // It may have been brought there since it was made.
         if let (kind, Some(reason)) = file_system(&self.root)? {
             return Err(FormatError::Unfit { path: self.root.clone(), kind, reason });
         }
         understood(&self.root, &read_limited(&self.format(), FORMAT_LIMIT_BYTES)?)
+    }
+
+    /// Why the store may only be read; `None` when it may be written.
+    pub fn read_only(&self) -> Option<&str> {
+        self.read_only.as_deref()
     }
 
     /// The store's directory.
@@ -292,8 +304,8 @@ impl Layout {
     }
 }
 
-/// Whether this program may open the store at `root` whose file `format` has these bytes.
-pub(super) fn understood(root: &Path, bytes: &[u8]) -> Result<(), FormatError> {
+/// Whether this program may open the store at `root` whose file `format` has these bytes; why it may only be read, if that is so.
+pub(super) fn understood(root: &Path, bytes: &[u8]) -> Result<Option<String>, FormatError> {
     let not_a_store = || FormatError::NotAStore(root.to_owned());
     let text = std::str::from_utf8(bytes).map_err(|_| not_a_store())?;
     let mut lines = text.lines();
@@ -302,15 +314,20 @@ pub(super) fn understood(root: &Path, bytes: &[u8]) -> Result<(), FormatError> {
     if found > FORMAT_VERSION {
         return Err(FormatError::Newer { path: root.to_owned(), found });
     }
+    let mut read_only = None;
     for line in lines {
         match line.split_once(' ') {
             Some(("ignore", _)) => {}
-            // Nothing here writes with a feature it does not know, and opening is for writing.
-            Some(("refuse" | "read-only", feature)) => {
+            Some(("read-only", feature)) => {
+                read_only = Some(format!(
+                    "it uses the feature `{feature}`, without which it must not be written: use a newer treebox"
+                ));
+            }
+            Some(("refuse", feature)) => {
                 return Err(FormatError::Feature { path: root.to_owned(), feature: feature.to_owned() });
             }
             _ => return Err(not_a_store()),
         }
     }
-    Ok(())
+    Ok(read_only)
 }

@@ -104,6 +104,14 @@ impl Store {
         self.durability
     }
 
+    /// Fails when the store may only be read.
+    pub fn writable(&self) -> Result<(), StoreError> {
+        match self.layout.read_only() {
+            Some(reason) => Err(StoreError::ReadOnly(reason.to_owned())),
+            None => Ok(()),
+        }
+    }
+
     /// A new set of objects that become visible together. Nothing is deleted from the store while it lives.
     pub fn batch(&self) -> Result<Batch<'_>, StoreError> {
         Batch::new(self, true)

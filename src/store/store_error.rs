@@ -11,19 +11,18 @@ use crate::object::SourceError;
 #[non_exhaustive]
 pub enum StoreError {
     /// There is no such object.
-    #[error(
-        "{kind} {id} is missing from the store; import its image again, or run the step that made it with --fresh"
-    )]
+    #[error("{kind} {id} is missing from the store")]
     Missing {
         /// The kind of object.
         kind: &'static str,
         /// Its name.
         id: String,
     },
+    /// The store may only be read.
+    #[error("the store is only read: {0}")]
+    ReadOnly(String),
     /// The object's bytes are not what its name says.
-    #[error(
-        "{kind} {id} is damaged: {reason}; import its image again, or run the step that made it with --fresh"
-    )]
+    #[error("{kind} {id} is damaged: {reason}")]
     Damaged {
         /// The kind of object.
         kind: &'static str,

@@ -2,6 +2,9 @@
 
 mod archive;
 mod fixtures;
+mod formats;
+mod power;
+mod reads;
 mod recipe;
 mod store_v1;
 mod table;

@@ -29,13 +29,14 @@ fn a_new_store_has_the_pinned_format_file_and_is_private() {
 fn feature_lines_are_ignored_or_refused_by_their_class() {
     let dir = tempfile::tempdir().unwrap();
     assert!(format_of(dir.path(), b"treebox store 1\nignore later-idea\n").is_ok());
-    for line in ["read-only packed-blobs", "refuse packed-blobs"] {
-        let error = format_of(dir.path(), format!("treebox store 1\n{line}\n").as_bytes()).unwrap_err();
-        assert!(
-            matches!(error, FormatError::Feature { ref feature, .. } if feature == "packed-blobs"),
-            "{error}"
-        );
-    }
+    let error = format_of(dir.path(), b"treebox store 1\nrefuse packed-blobs\n").unwrap_err();
+    assert!(
+        matches!(error, FormatError::Feature { ref feature, .. } if feature == "packed-blobs"),
+        "{error}"
+    );
+    let layout = format_of(dir.path(), b"treebox store 1\nread-only packed-blobs\n").unwrap();
+    assert!(layout.read_only().unwrap().contains("`packed-blobs`"));
+    assert_eq!(format_of(dir.path(), b"treebox store 1\n").unwrap().read_only(), None);
 }
 
 #[test]

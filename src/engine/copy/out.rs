@@ -107,13 +107,14 @@ impl Core {
         }
         let there = exists(&target)?;
         let updated = if !directory {
-            self.write_as_caller(&place.directory, &changes, Ground::Foreign, &place.shown)?
+            self.write_as_caller(&place.directory, &changes, Ground::Foreign, &place.shown)
         } else if there {
-            self.write_as_caller(&target, &changes, Ground::Foreign, &place.shown)?
+            self.write_as_caller(&target, &changes, Ground::Foreign, &place.shown)
         } else {
             std::fs::create_dir(&target).map_err(|error| Error::disk("create directory", &target, error))?;
-            self.write_as_caller(&target, &changes, Ground::Written, &place.shown)?
+            self.write_as_caller(&target, &changes, Ground::Written, &place.shown)
         };
+        let updated = updated.map_err(|error| error.met_at(format!("{}:{real}", state.label())))?;
         let entries = changes.iter().filter(|change| !change.path.is_empty()).count() as u64;
         let written = Written { entries, skipped: told(updated.skipped) };
         Ok(CopiedOut { written, excluded, planned: Vec::new() })
@@ -148,7 +149,8 @@ impl Core {
         out: &mut dyn Write,
     ) -> Result<Written> {
         let (real, _) = self.find(state, path, false)?;
-        let written = oci::write_tar(&self.store, &self.store.root(&state.tree())?, &real, None, out)?;
+        let written = oci::write_tar(&self.store, &self.store.root(&state.tree())?, &real, None, out);
+        let written = written.map_err(|error| Error::from(error).met_at(state.label()))?;
         let skipped = written.skipped.into_iter().map(|(path, why)| (path.to_string(), why.to_owned()));
         Ok(Written { entries: written.entries, skipped: skipped.collect() })
     }

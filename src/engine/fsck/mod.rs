@@ -29,10 +29,12 @@ pub use kinds::{DamageKind, Severity};
 use super::blocking::Engine;
 use super::error::Result;
 use super::types::EngineOptions;
+use crate::index::{Index, IndexError};
 use crate::object::{BlobId, CommitId, StateId};
 use crate::oci::DocumentFacts;
-use crate::store::Layout;
 use crate::store::check::BlobState;
+use crate::store::check::Segments;
+use crate::store::{Layout, Store};
 
 /// How many of the paths that a damage hits are named.
 const MAX_HITS: usize = 5;
@@ -161,6 +163,12 @@ impl Engine {
 fn check(store: &Path, engine: &EngineOptions, options: &FsckOptions) -> Result<Checked> {
     let began = Instant::now();
     let layout = Layout::inspect(store)?;
+    if let Err(error @ IndexError::Newer { .. }) = Index::open_read_only(&layout.index()) {
+        return Err(error.into());
+    }
+    if options.repair {
+        Store::found_by(layout.clone(), Arc::new(Segments::default())).writable()?;
+    }
     let mut known = Known::default();
     let first = Pass::new(&layout, engine, options, &mut known).run();
     let mut checked = first;

@@ -34,6 +34,7 @@ const DAY_MS: i64 = 86_400_000;
 
 impl Core {
     pub(super) fn gc(self: &Arc<Self>, options: &GcOptions) -> Result<Collected> {
+        self.store.writable()?;
         let max_bytes = options.max_bytes.or(self.max_size()?);
         self.collect(options, max_bytes)
     }

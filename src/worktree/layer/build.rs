@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Mode, Stat};
 
+use super::check::hash_file;
 use super::entry::{LayerEntry, LayerError, LayerNode};
 use super::inode::{self, Dir, dress, mtime_of, read_attributes, set_mode, set_time};
 use crate::disk::{DiskError, copy_sparse};
@@ -316,6 +317,12 @@ impl LayerBuilder {
             self.redirect(dir, name, &file, &below, size)?;
         } else {
             self.copy(dir, name, &file, &below)?;
+            // Whoever reads a copy cannot tell any more that the blob was not what its name says.
+            if self.hash_of(&below)? != blob {
+                // Wrong bytes are worse than none.
+                let _ = rustix::fs::unlinkat(&dir.fd, name, rustix::fs::AtFlags::empty());
+                return Err(LayerError::DamagedBlob { blob, path: entry.path.clone() });
+            }
         }
         drop(file);
         self.dress(dir, name, &entry.path, FileType::RegularFile, &entry.meta)
@@ -352,6 +359,13 @@ impl LayerBuilder {
         let marked = crate::disk::set_xattr(&path, b"user.overlay.metacopy", b"")?
             && crate::disk::set_xattr(&path, b"user.overlay.redirect", target.as_bytes())?;
         if marked { Ok(()) } else { Err(dir.error("redirect", name, rustix::io::Errno::NOTSUP).into()) }
+    }
+
+    /// What a blob's bytes are.
+    fn hash_of(&self, below: &str) -> Result<BlobId, LayerError> {
+        let mut file = self.objects.open_file(below.as_bytes())?;
+        let hash = hash_file(&mut file);
+        Ok(hash.map_err(|error| DiskError::new("read", self.objects.join(below.as_bytes()), error))?)
     }
 
     fn copy(&mut self, dir: &Dir, name: &[u8], file: &std::fs::File, below: &str) -> Result<(), LayerError> {

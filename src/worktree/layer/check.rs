@@ -1,5 +1,6 @@
 //! What is in a layer's directory, for who compares it with a tree.
 
+use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
@@ -112,6 +113,11 @@ pub fn hash_below(layer: &Path, path: &[u8]) -> Result<BlobId, LayerError> {
         dir = dir.open_child(name)?;
     };
     let mut file = dir.open_file(name)?;
+    Ok(hash_file(&mut file).map_err(|error| DiskError::new("read", dir.join(name), error))?)
+}
+
+/// Hashes a file from where it stands.
+pub(super) fn hash_file(file: &mut File) -> std::io::Result<BlobId> {
     let mut hasher = BlobHasher::new();
     let mut buffer = vec![0; READ_BUFFER_BYTES];
     loop {
@@ -119,7 +125,7 @@ pub fn hash_below(layer: &Path, path: &[u8]) -> Result<BlobId, LayerError> {
             Ok(0) => return Ok(hasher.finish()),
             Ok(count) => hasher.update(&buffer[..count]),
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(DiskError::new("read", dir.join(name), error).into()),
+            Err(error) => return Err(error),
         };
     }
 }

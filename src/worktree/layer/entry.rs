@@ -80,15 +80,15 @@ pub enum LayerError {
     #[error(transparent)]
     Disk(#[from] DiskError),
     /// A blob that the layer needs is not in the store.
-    #[error("cannot build the layer: blob {blob} of /{} is missing; import its image again, or run the step that made it with --fresh", path.escape_ascii())]
+    #[error("blob {blob} of /{} is missing", path.escape_ascii())]
     MissingBlob {
         /// The blob.
         blob: BlobId,
         /// The path that needs it.
         path: Vec<u8>,
     },
-    /// A blob has not as many bytes as the tree says.
-    #[error("cannot build the layer: blob {blob} of /{} is damaged: its size is wrong; import its image again, or run the step that made it with --fresh", path.escape_ascii())]
+    /// A blob has other bytes, or another number of them, than the tree says.
+    #[error("blob {blob} of /{} is damaged: its bytes are others than the tree says", path.escape_ascii())]
     DamagedBlob {
         /// The blob.
         blob: BlobId,
@@ -101,4 +101,11 @@ pub enum LayerError {
     /// A file changed while it was read, which nothing should do once the run is over.
     #[error("{} changed while it was captured", .0.display())]
     Changed(PathBuf),
+}
+
+impl LayerError {
+    /// Whether the text of an error is about a blob that is missing or damaged: the worker's errors arrive as texts.
+    pub fn is_of_a_blob(text: &str) -> bool {
+        text.starts_with("blob ") && (text.ends_with(" is missing") || text.contains(" is damaged: "))
+    }
 }
