@@ -37,8 +37,6 @@ pub(crate) struct Core {
     pub(super) users: Mutex<HashMap<(TreeId, String), User>>,
     /// Whether dead owners left something in `tmp/` that only the worker can remove.
     leftovers: AtomicBool,
-    /// Whether it was looked for layers that a power cut may have left half-written.
-    pub(super) layers_looked_at: AtomicBool,
     /// What bounds the store on disk.
     pub(super) quota: Option<Arc<Quota>>,
     /// Held while this engine writes without syncs.
@@ -88,7 +86,6 @@ impl Core {
             idle: Mutex::new(Vec::new()),
             users: Mutex::new(HashMap::new()),
             leftovers: AtomicBool::new(leftovers),
-            layers_looked_at: AtomicBool::new(false),
             quota,
             batch: OnceLock::new(),
         });
@@ -116,7 +113,6 @@ impl Core {
             idle: Mutex::default(),
             users: Mutex::default(),
             leftovers: AtomicBool::new(false),
-            layers_looked_at: AtomicBool::new(true),
             quota: None,
             batch: OnceLock::new(),
         }))

@@ -43,7 +43,6 @@ struct LiveLayer {
 impl Core {
     /// The lowers that show a tree, made when they are not there. `hint` is a tree that it was made from.
     pub(super) fn stack(&self, session: &Session, tree: TreeId, hint: Option<TreeId>) -> Result<Stack> {
-        self.distrust_unsynced_layers()?;
         let identity = self.layer_identity()?;
         let mut layer = match self.live_layer(&tree, &identity)? {
             Some(layer) => layer,

@@ -69,7 +69,6 @@ mod run;
 mod spec;
 mod state;
 mod step;
-mod trust;
 mod types;
 mod user;
 mod verify;

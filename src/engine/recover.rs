@@ -41,13 +41,8 @@ impl Core {
 
     /// Whether bytes of a layer reached the disk nobody knows, and nobody would notice: a file that is missing in it is missing in a sandbox.
     fn forget_young_layers(&self) -> Result<()> {
-        let layers = self.index.layers()?;
-        let newest = layers.iter().map(|layer| layer.made_ms).max().unwrap_or_default();
-        for layer in layers.iter().filter(|layer| layer.made_ms > newest - SETTLED_AFTER_MS) {
-            for above in self.index.layers_on(&layer.name)? {
-                self.index.forget_layer(&above.name)?;
-            }
-            self.index.forget_layer(&layer.name)?;
+        if let Some(newest) = self.index.newest_layer()? {
+            self.index.forget_layers_since(newest - SETTLED_AFTER_MS)?;
         }
         Ok(())
     }
