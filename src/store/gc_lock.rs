@@ -29,6 +29,8 @@ const PAUSE: Duration = Duration::from_millis(1);
 pub struct GcLock {
     path: PathBuf,
     shared: Mutex<Shared>,
+    /// Whether it is taken at all.
+    takes: bool,
 }
 
 #[derive(Debug, Default)]
@@ -52,7 +54,12 @@ pub struct Deleting {
 
 impl GcLock {
     pub(super) fn new(path: PathBuf) -> Arc<Self> {
-        Arc::new(Self { path, shared: Mutex::default() })
+        Arc::new(Self { path, shared: Mutex::default(), takes: true })
+    }
+
+    /// One that is never taken, for a store that is only read: who deletes there is not kept away.
+    pub(super) fn never_taken(path: PathBuf) -> Arc<Self> {
+        Arc::new(Self { path, shared: Mutex::default(), takes: false })
     }
 
     /// Keeps everything from being deleted. Waits for the slice that is being deleted just now.
@@ -78,6 +85,9 @@ impl GcLock {
 
     /// `None` on a disk that cannot be written: nothing can be deleted there.
     fn take_shared(&self) -> Result<Option<FileLock>, DiskError> {
+        if !self.takes {
+            return Ok(None);
+        }
         let began = Instant::now();
         loop {
             let lock = match FileLock::acquire(&self.path, LockMode::Shared) {

@@ -90,7 +90,7 @@ impl Store {
 
     /// The same without a look at the segments, for who has read them anew and writes nothing.
     pub fn found_by(layout: Layout, catalog: Arc<dyn Catalog>) -> Self {
-        let (gc_lock, leases) = (GcLock::new(layout.gc_lock()), lease::Leases::new(layout.leases()));
+        let (gc_lock, leases) = (GcLock::never_taken(layout.gc_lock()), lease::Leases::new(layout.leases()));
         Self { layout, catalog, durability: Durability::Batch, gc_lock, leases, room: None }
     }
 

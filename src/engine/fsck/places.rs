@@ -16,11 +16,15 @@ use crate::oci::{Digest, Originals};
 const MAX_RECORD_BYTES: u64 = 16 << 20;
 
 /// What a store may have at its top.
-const KNOWN: [&str; 20] = [
+const KNOWN: [&str; 22] = [
     "format",
     "objects",
     "history.git",
     "history.lock",
+    "history.boot",
+    "history.batch",
+    "max-size",
+    "usage",
     "index.db",
     "index.db-wal",
     "index.db-shm",
@@ -35,8 +39,6 @@ const KNOWN: [&str; 20] = [
     "flights",
     "gc.lock",
     "leases",
-    "max-size",
-    "usage",
 ];
 
 impl Pass<'_> {
