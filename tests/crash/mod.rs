@@ -273,6 +273,7 @@ enumerated! {
     packing_the_history: PACK,
     finishing_an_edit_of_an_early_version: FINISH,
     upgrading_an_index: UPGRADE,
+    collecting_garbage: COLLECT,
 }
 
 #[test]
