@@ -57,8 +57,6 @@ pub(super) const PACK: Scenario = once("packing", grown, &["tag", "v1"]);
 pub(super) const FINISH: Scenario = repeatable("the rest of an edit", half_edit, &["branch"]);
 pub(super) const UPGRADE: Scenario = repeatable("upgrade", old_index, &["branch"]);
 
-pub(super) const COLLECT: Scenario = repeatable("gc", garbage, &["gc", "--keep-days", "0", "-q"]);
-
 fn nothing(_: &TestEnv) {}
 
 /// Files of the host to be brought in, and no store.
@@ -127,13 +125,6 @@ fn sides(env: &TestEnv) {
     env.ok(&["branch", "passing"]);
     env.ok(&["branch", "passed"]);
     env.ok(&["branch", "-d", "passing", "passed"]);
-}
-
-/// States that nothing leads to, and a branch that is gone.
-fn garbage(env: &TestEnv) {
-    steps(env);
-    step(env, "left", "echo more > /more");
-    env.ok(&["branch", "-d", "left"]);
 }
 
 /// So many steps that the next needs layers to be joined.
