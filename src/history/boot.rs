@@ -233,6 +233,10 @@ impl History {
 
     /// Whether notes can be read as they were at a commit, and at all before it that are not older than the list.
     pub fn notes_are_whole(&self, tip: &CommitId, interrupted: &Interrupted) -> bool {
+        if self.read_commit(tip).is_ok() {
+            // A commit of a state reads as notes of which there are none.
+            return false;
+        }
         let synced = interrupted.refs.iter().filter(|(name, _)| *name == RefName::Notes);
         let hidden = synced.map(|(_, commit)| *commit).collect();
         let options = WalkOptions { tips: vec![*tip], hidden, ..WalkOptions::default() };
