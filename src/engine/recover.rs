@@ -93,8 +93,10 @@ impl Core {
         if !edits.is_empty() {
             history.edit(&edits, "back to what a power cut left whole", &who())?;
         }
-        history.forget_missing_in_logs()?;
-        Ok(())
+        Ok(history.forget_in_logs(&mut |commit| {
+            let state = self.state_of_commit_is_whole(history, *commit, interrupted, &mut whole);
+            state.is_ok_and(|is_whole| is_whole) || history.notes_are_whole(commit, interrupted)
+        })?)
     }
 
     fn is_whole(

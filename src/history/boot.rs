@@ -15,6 +15,7 @@
 //! Whoever works with `Batch` holds a shared lock on a file meanwhile. Others, with `Commit`, find its objects, which are not synced, and have
 //! everything synced before a ref moves while the list is there. Who finds the lock free then removes the list.
 
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -95,7 +96,7 @@ impl History {
                 *self.interrupted() = None;
                 return Ok(());
             }
-            self.remove_damaged_objects()?;
+            self.remove_damaged_objects(boot.as_ref().and_then(|boot| boot.batch.as_ref()))?;
             boot
         };
         // The rest of an edit, or what its record says too early.
@@ -112,15 +113,71 @@ impl History {
         Ok(())
     }
 
-    fn remove_damaged_objects(&self) -> Result<(), HistoryError> {
+    /// Removes loose objects that are damaged or lead to what is not there, as far as a power cut may have done that: with a list those that came
+    /// after it, else those that nothing leads to. Any other damage is for `fsck` to tell.
+    fn remove_damaged_objects(&self, batch: Option<&Interrupted>) -> Result<(), HistoryError> {
         let git = self.git.local();
+        let (mut sound, mut damaged) = (Vec::new(), Vec::new());
         for (id, path) in self.loose_files()? {
-            if !git.is_sound(&id) {
+            match git.sound_links(&id) {
+                Some(links) => sound.push((id, path, links)),
+                None => damaged.push((id, path)),
+            }
+        }
+        let mut gone: HashSet<CommitId> = damaged.iter().map(|(id, _)| *id).collect();
+        // Stock git finds fault with what leads to one that is gone; so what leads to that.
+        loop {
+            let is_there = |id: &CommitId| !gone.contains(id) && git.has_object(id);
+            let (whole, broken): (Vec<_>, Vec<_>) =
+                sound.into_iter().partition(|(_, _, links)| links.iter().all(is_there));
+            if broken.is_empty() {
+                break;
+            }
+            gone.extend(broken.iter().map(|(id, ..)| *id));
+            damaged.extend(broken.into_iter().map(|(id, path, _)| (id, path)));
+            sound = whole;
+        }
+        if damaged.is_empty() {
+            return Ok(());
+        }
+        let reachable = if batch.is_some() { HashSet::new() } else { self.reachable()? };
+        for (id, path) in damaged {
+            let is_new = batch.is_none_or(|batch| changed_since(&path, batch.since));
+            if is_new && !reachable.contains(&id) {
                 std::fs::remove_file(&path)
                     .map_err(|source| HistoryError::io("removing the damaged", &path, source))?;
             }
         }
         Ok(())
+    }
+
+    /// Everything that a ref or a log leads to, as far as it can be read.
+    fn reachable(&self) -> Result<HashSet<CommitId>, HistoryError> {
+        let git = self.git.local();
+        let mut todo: Vec<CommitId> = Vec::new();
+        for name in self.ref_names()? {
+            todo.extend(self.read_ref(&name).ok().flatten());
+            todo.extend(self.reflog(&name)?.into_iter().flat_map(|entry| [entry.old, entry.new]).flatten());
+        }
+        todo.extend(self.head_reflog()?.into_iter().flat_map(|entry| [entry.old, entry.new]).flatten());
+        // The newest record may be on the disk before what it names.
+        let mut operations = self.operations()?;
+        operations.pop();
+        let moves = operations.into_iter().flat_map(|operation| operation.refs);
+        todo.extend(moves.flat_map(|moved| [moved.old, moved.new]).flatten());
+        let mut seen = HashSet::new();
+        while let Some(id) = todo.pop() {
+            if !seen.insert(id) {
+                continue;
+            }
+            if let Ok(Some(commit)) = git.commit(&id) {
+                todo.extend(commit.parents);
+                todo.push(commit.tree);
+            } else if let Ok(entries) = git.entries(&id) {
+                todo.extend(entries.into_iter().map(|entry| entry.id));
+            }
+        }
+        Ok(seen)
     }
 
     /// Cuts off the newest record of the operation log when everything is as it was before it; says whether it was. A record is on disk before
@@ -176,6 +233,10 @@ impl History {
 
     /// Whether notes can be read as they were at a commit, and at all before it that are not older than the list.
     pub fn notes_are_whole(&self, tip: &CommitId, interrupted: &Interrupted) -> bool {
+        if self.read_commit(tip).is_ok() {
+            // A commit of a state reads as notes of which there are none.
+            return false;
+        }
         let synced = interrupted.refs.iter().filter(|(name, _)| *name == RefName::Notes);
         let hidden = synced.map(|(_, commit)| *commit).collect();
         let options = WalkOptions { tips: vec![*tip], hidden, ..WalkOptions::default() };
@@ -185,10 +246,15 @@ impl History {
         })
     }
 
-    /// Takes lines out of logs that name commits which are gone: stock git finds fault with them.
-    pub fn forget_missing_in_logs(&self) -> Result<(), HistoryError> {
+    /// Takes lines out of logs that name commits which are not whole: stock git finds fault with them, and an undo would lead there.
+    pub fn forget_in_logs(&self, is_whole: &mut dyn FnMut(&CommitId) -> bool) -> Result<(), HistoryError> {
         let git = self.git.local();
-        let is_gone = |id: Option<CommitId>| id.is_some_and(|id| !git.has_commit(&id));
+        let mut known = HashMap::new();
+        let mut is_gone = |id: Option<CommitId>| {
+            let whole =
+                |id: CommitId| *known.entry(id).or_insert_with(|| git.has_commit(&id) && is_whole(&id));
+            !id.is_none_or(whole)
+        };
         let _lock = sync::lock(&self.lock_path)
             .map_err(|source| HistoryError::io("locking", &self.lock_path, source))?;
         let mut todo = vec![self.directory.join("logs")];
@@ -199,10 +265,11 @@ impl History {
             }
             let failed = |source| HistoryError::io("thinning out", &path, source);
             let bytes = std::fs::read(&path).map_err(failed)?;
-            let is_kept = |line: &&[u8]| {
+            let mut is_kept = |line: &&[u8]| {
                 super::reflog::parse(line).is_some_and(|entry| !is_gone(entry.old) && !is_gone(entry.new))
             };
-            let lines: Vec<&[u8]> = bytes.split_inclusive(|byte| *byte == b'\n').filter(is_kept).collect();
+            let lines: Vec<&[u8]> =
+                bytes.split_inclusive(|byte| *byte == b'\n').filter(&mut is_kept).collect();
             let kept = lines.concat();
             if kept != bytes {
                 write_atomic(&path, &kept, Durability::Commit)
@@ -295,6 +362,14 @@ impl History {
 /// An error of the system, once more.
 fn copy(error: &std::io::Error) -> std::io::Error {
     error.raw_os_error().map_or_else(|| error.kind().into(), std::io::Error::from_raw_os_error)
+}
+
+/// Whether a file changed since then, or two seconds before: clocks of the disk and of the program differ by a tick of the kernel.
+fn changed_since(path: &Path, since: SystemTime) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let since = since.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let since = i64::try_from(since).unwrap_or(i64::MAX);
+    std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.ctime() >= since - 2)
 }
 
 fn read(path: &Path) -> Option<Boot> {

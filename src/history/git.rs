@@ -324,13 +324,33 @@ impl Local {
         Ok(Written { id: ours(id), unsynced })
     }
 
-    /// Whether the file of a loose object holds what its name says.
-    pub(super) fn is_sound(&self, id: &CommitId) -> bool {
-        let loose = gix::odb::loose::Store::at(self.0.objects.store_ref().path(), gix::hash::Kind::Sha1);
+    /// What a loose object leads to; `None` when its file does not hold what its name says.
+    pub(super) fn sound_links(&self, id: &CommitId) -> Option<Vec<CommitId>> {
+        let kind = gix::hash::Kind::Sha1;
+        let loose = gix::odb::loose::Store::at(self.0.objects.store_ref().path(), kind);
         let mut bytes = Vec::new();
-        let Ok(Some(found)) = loose.try_find(&theirs(id), &mut bytes) else { return false };
-        let hash = gix::objs::compute_hash(gix::hash::Kind::Sha1, found.kind, found.data);
-        hash.is_ok_and(|hash| hash == theirs(id))
+        let found = loose.try_find(&theirs(id), &mut bytes).ok().flatten()?;
+        let hash = gix::objs::compute_hash(kind, found.kind, found.data).ok()?;
+        if hash != theirs(id) {
+            return None;
+        }
+        match found.kind {
+            GitKind::Commit => {
+                let commit = gix::objs::CommitRef::from_bytes(found.data, kind).ok()?;
+                Some(std::iter::once(commit.tree()).chain(commit.parents()).map(ours).collect())
+            }
+            GitKind::Tree => {
+                let tree = gix::objs::TreeRef::from_bytes(found.data, kind).ok()?;
+                // A submodule's commit is in another repository.
+                let entries = tree.entries.iter().filter(|entry| !entry.mode.is_commit());
+                Some(entries.map(|entry| ours(entry.oid)).collect())
+            }
+            GitKind::Blob | GitKind::Tag => Some(Vec::new()),
+        }
+    }
+
+    pub(super) fn has_object(&self, id: &CommitId) -> bool {
+        self.0.has_object(theirs(id))
     }
 
     pub(super) fn has_commit(&self, id: &CommitId) -> bool {

@@ -24,7 +24,7 @@ pub(super) struct Sequence {
 }
 
 /// So many images of a sequence are looked at unless `TREEBOX_CRASH=all` asks for every one.
-const MAX_IMAGES: usize = 500;
+const MAX_IMAGES: usize = 400;
 
 /// Numbers that are the same in every run (xorshift).
 struct Dice(u64);
