@@ -1,10 +1,11 @@
 //! What the file system below a directory can do, found out by doing it.
 
 use std::fs::{self, File};
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::path::Path;
 
 use rustix::fs::XattrFlags;
+use rustix::io::Errno;
 
 use super::error::{Context, DiskError};
 
@@ -89,7 +90,12 @@ pub fn features(scratch: &Path) -> Result<Features, DiskError> {
     let mut made = File::create_new(&file).context("create", &file)?;
     made.write_all(b"treebox").context("write", &file)?;
     let (link, other_case) = (scratch.join("feature-link"), scratch.join("FEATURE-PROBE"));
-    let hard_links = fs::hard_link(&file, &link).is_ok();
+    let hard_links = match fs::hard_link(&file, &link) {
+        Ok(()) => true,
+        // What link(2) says where there is no such thing.
+        Err(error) if is_unsupported(&error) => false,
+        Err(error) => return Err(DiskError::new("link", &link, error)),
+    };
     let user_xattrs = rustix::fs::setxattr(&file, "user.treebox.probe", b"1", XattrFlags::empty()).is_ok()
         && rustix::fs::setxattr(scratch, "user.treebox.probe", b"1", XattrFlags::empty()).is_ok();
     // The attribute was the directory's only while it was asked about.
@@ -120,6 +126,11 @@ pub fn features(scratch: &Path) -> Result<Features, DiskError> {
 fn name_of_kind(number: u32) -> String {
     let known = KINDS.iter().find(|(magic, _)| *magic == number);
     known.map_or_else(|| format!("{number:#x}"), |(_, name)| (*name).to_owned())
+}
+
+fn is_unsupported(error: &io::Error) -> bool {
+    let code = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(code, Some(Errno::PERM | Errno::NOSYS | Errno::OPNOTSUPP | Errno::MLINK | Errno::ACCESS))
 }
 
 fn lists_kinds(dir: &Path) -> Result<bool, DiskError> {

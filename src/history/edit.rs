@@ -1,7 +1,7 @@
 //! Moving refs.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::git::{HeadTarget, Local, OldValue, Step, TransactionError};
 use super::journal::Lock;
@@ -341,7 +341,7 @@ impl History {
         who: &Who,
         log: bool,
     ) -> Result<(), ApplyError> {
-        let mut touched = self.paths_of(steps);
+        let touched = self.paths_of(steps);
         let locks: Vec<_> = steps
             .iter()
             .filter(|step| step.new.is_some())
@@ -351,9 +351,9 @@ impl History {
         let before_commit = || -> Result<(), HistoryError> {
             self.must_sync(locks.iter().cloned());
             self.settle()?;
-            if log { self.log_head(git, steps, message, who) } else { Ok(()) }
+            if log { self.log_moves(git, steps, message, who) } else { Ok(()) }
         };
-        match git.transact(steps, message, who, log, before_commit) {
+        match git.transact(steps, before_commit) {
             Ok(()) => {
                 // Git's library leaves a torn file alone when `packed-refs` has the value already.
                 for step in steps.iter().filter(|step| matches!(step.old, OldValue::Broken)) {
@@ -365,8 +365,9 @@ impl History {
                         })?;
                     }
                 }
-                touched.retain(|path| path.exists());
-                self.must_sync(touched);
+                // Of a directory that went with its last ref it is the one above that must not have it any more.
+                let there = touched.iter().filter_map(|path| path.ancestors().find(|path| path.exists()));
+                self.must_sync(there.map(Path::to_owned));
                 Ok(())
             }
             Err(TransactionError::Sync(error)) => Err(ApplyError::Nothing(error)),
@@ -377,16 +378,16 @@ impl History {
         }
     }
 
-    /// Writes HEAD's line when the branch that is checked out moves, as Git does. Git's library would do it too, but
-    /// only by taking the locks of HEAD and the branch in the order opposite to stock git's: both would wait in vain.
-    fn log_head(&self, git: &Local, steps: &[Step], message: &str, who: &Who) -> Result<(), HistoryError> {
-        let Ok(HeadTarget::Ref(head)) = git.head() else {
-            return Ok(());
-        };
+    /// Writes the lines of the logs: each ref's that moves, and HEAD's when the branch that is checked out does, as in Git. Git's library would do it
+    /// too, but in pieces, and HEAD's only by taking the locks of HEAD and the branch in the order opposite to stock git's: both would wait in vain.
+    fn log_moves(&self, git: &Local, steps: &[Step], message: &str, who: &Who) -> Result<(), HistoryError> {
+        let line = |step: &Step| reflog::line(step.old.object(), step.new, who, message);
+        for step in steps.iter().filter(|step| step.new.is_some()) {
+            reflog::append(self, &step.full, &line(step))?;
+        }
+        let Ok(HeadTarget::Ref(head)) = git.head() else { return Ok(()) };
         match steps.iter().find(|step| step.full == head) {
-            Some(step) => {
-                reflog::append(self, "HEAD", &reflog::line(step.old.commit(), step.new, who, message))
-            }
+            Some(step) => reflog::append(self, "HEAD", &line(step)),
             None => Ok(()),
         }
     }

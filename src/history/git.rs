@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use gix::bstr::{BStr, BString, ByteSlice as _};
+use gix::bstr::{BStr, ByteSlice as _};
 use gix::lock::acquire::Fail;
 use gix::objs::{Kind as GitKind, Write as _};
 use gix::refs::transaction::{Change, LogChange, PreviousValue, RefEdit, RefLog};
@@ -18,7 +18,7 @@ use gix::revision::spec::parse as revision;
 pub(super) use super::values::{
     CommitObject, HeadTarget, Kind, Revision, RevisionError, TransactionError, TreeEntry, Written,
 };
-use super::{GitError, HistoryError, Order, RefKind, WalkOptions, Walked, Who};
+use super::{GitError, HistoryError, Order, RefKind, WalkOptions, Walked};
 use crate::object::CommitId;
 
 /// How long a Git lock file is waited for, as stock git does.
@@ -84,6 +84,14 @@ impl OldValue {
     pub(super) fn commit(&self) -> Option<CommitId> {
         match self {
             Self::Is(value) => Some(value.commit),
+            Self::Absent | Self::Broken => None,
+        }
+    }
+
+    /// What the ref itself said: a tag object where one stands before the commit.
+    pub(super) fn object(&self) -> Option<CommitId> {
+        match self {
+            Self::Is(value) => value.target.try_id().map(ours),
             Self::Absent | Self::Broken => None,
         }
     }
@@ -242,22 +250,16 @@ impl Local {
     pub(super) fn transact(
         &self,
         steps: &[Step],
-        message: &str,
-        who: &Who,
-        log: bool,
         before_commit: impl FnOnce() -> Result<(), HistoryError>,
     ) -> Result<(), TransactionError> {
         let mut refs = self.0.refs.clone();
-        if !log {
-            refs.write_reflog = gix::refs::store::WriteReflog::Disable;
-        }
-        let edits: Vec<_> = steps.iter().map(|step| edit(step, message)).collect();
+        // The library writes a log's line in nine pieces; who is killed in between would leave a part of it. The caller writes it.
+        refs.write_reflog = gix::refs::store::WriteReflog::Disable;
+        let edits: Vec<_> = steps.iter().map(edit).collect();
         let git = |error| TransactionError::Git(wrong(error));
         let prepared = refs.transaction().prepare(edits, LOCK_PATIENCE, LOCK_PATIENCE).map_err(git)?;
         before_commit().map_err(TransactionError::Sync)?;
-        let signature = who.signature();
-        let signature = gix::actor::SignatureRef::from_bytes(signature.as_bytes()).map_err(git)?;
-        prepared.commit(Some(signature)).map_err(|error| TransactionError::Half(wrong(error)))?;
+        prepared.commit(None).map_err(|error| TransactionError::Half(wrong(error)))?;
         Ok(())
     }
 
@@ -272,7 +274,7 @@ impl Local {
         // A tag's own value may be a tag object, which an edit of it would replace by the commit.
         let stay = |step: &Step| match &step.old {
             OldValue::Is(value) => {
-                let mut edit = edit(step, "");
+                let mut edit = edit(step);
                 if let Change::Update { new, .. } = &mut edit.change {
                     *new = value.target.clone();
                 }
@@ -505,7 +507,7 @@ impl Local {
     }
 }
 
-fn edit(step: &Step, message: &str) -> RefEdit {
+fn edit(step: &Step) -> RefEdit {
     // The library compares again under Git's own lock: stock git does not know of ours.
     let expected = match &step.old {
         OldValue::Is(value) => PreviousValue::MustExistAndMatch(value.target.clone()),
@@ -513,15 +515,9 @@ fn edit(step: &Step, message: &str) -> RefEdit {
         OldValue::Broken => PreviousValue::Any,
     };
     let change = match step.new {
-        Some(new) => Change::Update {
-            log: LogChange {
-                mode: RefLog::AndReference,
-                force_create_reflog: true,
-                message: BString::from(message),
-            },
-            expected,
-            new: Target::Object(theirs(&new)),
-        },
+        Some(new) => {
+            Change::Update { log: LogChange::default(), expected, new: Target::Object(theirs(&new)) }
+        }
         None => Change::Delete { expected, log: RefLog::AndReference },
     };
     let name = FullName::try_from(step.full.as_str()).expect("a validated name is a full ref name");

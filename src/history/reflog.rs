@@ -3,7 +3,7 @@
 use std::fs::{OpenOptions, create_dir_all};
 use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::FileExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{Durability, History, HistoryError, RefName, Who};
 use crate::object::CommitId;
@@ -107,7 +107,16 @@ pub(super) fn append(history: &History, full: &str, line: &str) -> Result<(), Hi
     if made {
         create_dir_all(parent).map_err(failed)?;
     }
-    let mut file = OpenOptions::new().read(true).append(true).create(true).open(&path).map_err(failed)?;
+    let open = || OpenOptions::new().read(true).append(true).create(true).open(&path);
+    let mut file = match open() {
+        // Names below this one had logs there once. Only what is empty goes.
+        Err(error) if error.kind() == ErrorKind::IsADirectory => {
+            remove_empty(&path);
+            open()
+        }
+        opened => opened,
+    }
+    .map_err(failed)?;
     let len = file.metadata().map_err(failed)?.len();
     let mut end = [b'\n'];
     if len > 0 {
@@ -123,6 +132,15 @@ pub(super) fn append(history: &History, full: &str, line: &str) -> Result<(), Hi
         }
     }
     Ok(())
+}
+
+fn remove_empty(directory: &Path) {
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_empty(&entry.path());
+        }
+    }
+    let _ = std::fs::remove_dir(directory);
 }
 
 /// Reads a log's line.

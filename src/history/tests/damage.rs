@@ -154,18 +154,18 @@ fn an_edit_that_fails_half_way_is_finished_later() {
     let [a, b] = [fixture.commit("a", &[]), fixture.commit("b", &[])];
     fixture.set(branch("one"), a);
     fixture.set(branch("two"), a);
-    // A directory where the second log should be: the library moves the first ref before it finds out.
-    let log = fixture.history.directory().join("logs/refs/heads/two");
-    std::fs::remove_file(&log).unwrap();
-    std::fs::create_dir_all(log.join("in/the/way")).unwrap();
-    std::fs::write(log.join("in/the/way/file"), "").unwrap();
+    // A directory where the second ref's file should be: the library moves the first ref before it finds out.
+    fixture.git(&["pack-refs", "--all"]);
+    let two = fixture.history.directory().join("refs/heads/two");
+    std::fs::create_dir_all(two.join("in/the/way")).unwrap();
+    std::fs::write(two.join("in/the/way/file"), "").unwrap();
     let edits = [set("one", Expected::Is(a), b), set("two", Expected::Is(a), b)];
     let failed = fixture.history.edit(&edits, "both", &who(1));
     assert!(
         matches!(failed, Err(EditError::History(HistoryError::Git { doing: "moving refs", .. }))),
         "{failed:?}"
     );
-    std::fs::remove_dir_all(&log).unwrap();
+    std::fs::remove_dir_all(&two).unwrap();
     let history = fixture.again();
     let [one, two] = ["one", "two"].map(|name| history.read_ref(&branch(name).into()).unwrap());
     assert_eq!(one, two);
