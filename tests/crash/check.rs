@@ -7,7 +7,7 @@ use std::process::Command;
 use treebox::blocking::Engine;
 use treebox::history::{History, HistoryError, Options, RefKind, RefName, WalkOptions};
 use treebox::object::TreePath;
-use treebox::{CommitId, Damage, DamageKind, Durability, EngineOptions, FsckOptions, Operation, Severity};
+use treebox::{CommitId, Durability, EngineOptions, FsckOptions, Operation, Severity};
 
 /// Which records of the operation log tell what is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -68,10 +68,7 @@ fn look(store: &Path, records: Records) -> Refs {
     let checked = engine.fsck(&FsckOptions::new().full(true)).unwrap();
     // A power cut may take rows of the index, which are found again.
     let worst = if records == Records::All { Severity::Warning } else { Severity::Error };
-    // Git's library writes a line of a log in pieces, so a process that is killed may leave half of one. Readers pass over it.
-    let passed_over = |damage: &&Damage| damage.kind == DamageKind::ReflogTorn;
-    let bad = checked.damages.iter().filter(|damage| damage.severity >= worst && !passed_over(damage));
-    let damages: Vec<_> = bad.collect();
+    let damages: Vec<_> = checked.damages.iter().filter(|damage| damage.severity >= worst).collect();
     assert!(damages.is_empty(), "fsck finds {damages:?}");
     let Some(history) = open_history(store) else { return Refs::new() };
     let refs = refs_of(&history, store);

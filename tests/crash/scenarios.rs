@@ -21,14 +21,16 @@ pub(super) struct Scenario {
     pub(super) command: &'static [&'static str],
     /// Whether doing it again is the same as doing it once.
     pub(super) repeats: bool,
+    /// Whether it prints the same whatever is done already.
+    pub(super) same_words: bool,
 }
 
 const fn once(name: &'static str, prepare: fn(&TestEnv), command: &'static [&'static str]) -> Scenario {
-    Scenario { name, prepare, command, repeats: false }
+    Scenario { name, prepare, command, repeats: false, same_words: true }
 }
 
 const fn repeatable(name: &'static str, prepare: fn(&TestEnv), command: &'static [&'static str]) -> Scenario {
-    Scenario { name, prepare, command, repeats: true }
+    Scenario { name, prepare, command, repeats: true, same_words: true }
 }
 
 pub(super) const STEP: &[&str] =
@@ -42,6 +44,8 @@ pub(super) const IMAGE: Scenario =
 pub(super) const RUN: Scenario = once("run and commit", base, STEP);
 pub(super) const LONG: Scenario = once("run on many layers", stack, STEP);
 pub(super) const BRANCH: Scenario = once("branch", steps, &["branch", "new/one", "main"]);
+pub(super) const COLLECT: Scenario =
+    Scenario { same_words: false, ..repeatable("gc", garbage, &["gc", "--keep-days", "0", "-q"]) };
 pub(super) const DELETE: Scenario = once("branch -d", steps, &["branch", "-d", "left"]);
 pub(super) const RENAME: Scenario = once("branch -m", steps, &["branch", "-m", "main", "trunk"]);
 pub(super) const SWITCH: Scenario = once("switch -c", steps, &["switch", "-c", "new", "left"]);
@@ -125,6 +129,13 @@ fn sides(env: &TestEnv) {
     env.ok(&["branch", "passing"]);
     env.ok(&["branch", "passed"]);
     env.ok(&["branch", "-d", "passing", "passed"]);
+}
+
+/// Branches, and what nothing leads to any more.
+fn garbage(env: &TestEnv) {
+    steps(env);
+    env.ok(&["--identity", "recorded", "run", "--from", "base", "-c", "echo lost > /lost", "-q"]);
+    env.ok(&["branch", "-d", "left"]);
 }
 
 /// So many steps that the next needs layers to be joined.
