@@ -174,9 +174,9 @@ impl Pass<'_> {
         }
         for (id, _, located) in found.segments.iter() {
             let until = facts.segments.iter().find(|(segment, _)| *segment == located.segment);
-            // Above the mark the next open reads for itself. What nothing leads to was forgotten as garbage, and goes when its segment is compacted.
+            // Above the mark the next open reads for itself. What no ref leads to was forgotten as garbage, and goes when its segment is compacted.
             let below = until.is_some_and(|(_, until)| located.offset < *until);
-            if below && walked.reached.contains(id) && !known.contains(id) {
+            if below && walked.named.contains(id) && !known.contains(id) {
                 *wrong.entry(located.segment).or_default() += 1;
             }
         }

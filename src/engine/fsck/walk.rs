@@ -36,8 +36,8 @@ pub(super) struct Walked {
     roots: HashMap<TreeId, bool>,
     states: HashMap<StateId, Option<TreeId>>,
     blobs: HashSet<BlobId>,
-    /// Trees and states that something led to.
-    pub(super) reached: HashSet<[u8; 32]>,
+    /// Trees and states that a ref leads to.
+    pub(super) named: HashSet<[u8; 32]>,
 }
 
 /// A directory that was looked at.
@@ -53,6 +53,12 @@ impl Walked {
     /// Whether everything below a root tree is there, as far as that was looked at.
     pub(super) fn is_whole(&self, root: &TreeId) -> bool {
         self.roots.get(root).is_some_and(|dirty| !dirty)
+    }
+
+    /// What was reached so far is what refs lead to.
+    fn note_named(&mut self) {
+        let trees = self.trees.keys().chain(self.roots.keys()).map(|id| *id.as_bytes());
+        self.named = trees.chain(self.states.keys().map(|id| *id.as_bytes())).collect();
     }
 }
 
@@ -73,6 +79,9 @@ impl Pass<'_> {
                     walk.pass.tell_as(DamageKind::CommitRecord, severity, id, detail, hits);
                 }
             }
+            if reach == Reach::Named {
+                walk.walked.note_named();
+            }
         }
         walk.reach = Reach::Remembered;
         for state in &facts.states {
@@ -83,8 +92,6 @@ impl Pass<'_> {
         }
         walk.walked.blobs.extend(&facts.blobs);
         let mut walked = walk.walked;
-        let trees = walked.trees.keys().chain(walked.roots.keys()).map(|id| *id.as_bytes());
-        walked.reached = trees.chain(walked.states.keys().map(|id| *id.as_bytes())).collect();
         name_hits(refs, found, &mut walked);
         self.unreached(found, &mut walked);
         for (object, problem) in &walked.problems {
