@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use super::core::Core;
 use super::error::Result;
 use super::refs::who;
-use crate::history::{Expected, Head, History, Interrupted, RefEdit, RefName, WalkOptions};
+use crate::history::{Expected, Head, History, Interrupted, RefEdit, RefName, RefTip, WalkOptions};
 use crate::object::{BlobId, CommitId, Node, StateId, TreeId};
 
 /// Layers are not synced. What was made so long before the last thing that is known to have happened, the kernel has written by itself: it
@@ -54,9 +54,17 @@ impl Core {
             interrupted.refs.iter().map(|(name, commit)| (name, *commit)).collect();
         let mut names: HashSet<RefName> = history.ref_names()?.into_iter().collect();
         names.extend(interrupted.refs.iter().map(|(name, _)| name.clone()));
+        // Git's library reads an id with something behind it, which stock git does not: such a file is written anew.
+        let (checked, _) = history.check_refs()?;
+        let torn: HashSet<String> = checked
+            .into_iter()
+            .filter(|checked| matches!(checked.tip, RefTip::Torn(_)))
+            .map(|checked| checked.full)
+            .collect();
         let mut edits = Vec::new();
         for name in names {
             let found = history.read_ref(&name);
+            let is_torn = torn.contains(&name.full());
             // One that is not there was deleted, or never came about.
             let Some(now) =
                 found.as_ref().ok().copied().flatten().or_else(|| found.is_err().then_some(NOTHING))
@@ -74,7 +82,10 @@ impl Core {
                     break;
                 }
             }
-            if found.is_err() || new != Some(now) {
+            if is_torn {
+                history.remove_torn(&name)?;
+            }
+            if found.is_err() || is_torn || new != Some(now) {
                 edits.push(RefEdit { name, expected: Expected::Any, new });
             }
         }

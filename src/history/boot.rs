@@ -231,6 +231,12 @@ impl History {
         Ok(names)
     }
 
+    /// Removes the file of a ref, which an edit writes anew.
+    pub fn remove_torn(&self, name: &RefName) -> Result<(), HistoryError> {
+        let path = self.directory.join(name.full());
+        std::fs::remove_file(&path).map_err(|source| HistoryError::io("removing the torn", &path, source))
+    }
+
     /// Whether notes can be read as they were at a commit, and at all before it that are not older than the list.
     pub fn notes_are_whole(&self, tip: &CommitId, interrupted: &Interrupted) -> bool {
         if self.read_commit(tip).is_ok() {
@@ -306,7 +312,10 @@ impl History {
 
     /// Has what a ref will lead to on disk, where that is not done otherwise. Called under the lock, before a ref moves.
     pub(super) fn settle_batch(&self) -> Result<(), HistoryError> {
-        let Some(batch) = self.read_boot().and_then(|boot| boot.batch) else { return Ok(()) };
+        // A list of another boot is still to be used: refs may lead to what is not there.
+        let now = boot_id().unwrap_or_default();
+        let boot = self.read_boot().filter(|boot| boot.id == now);
+        let Some(batch) = boot.and_then(|boot| boot.batch) else { return Ok(()) };
         match self.durability() {
             // A clock that was set back must not keep it from being done.
             Durability::Batch if batch.since.elapsed().is_ok_and(|age| age < BATCH_AGE) => Ok(()),
@@ -317,7 +326,7 @@ impl History {
                     .map_err(|error| HistoryError::io("locking", &path, copy(error.io())))?;
                 self.sync()?;
                 if free.is_some() {
-                    self.write_boot(&boot_id().unwrap_or_default(), None, Durability::Batch)?;
+                    self.write_boot(&now, None, Durability::Batch)?;
                 }
                 Ok(())
             }

@@ -175,7 +175,10 @@ impl History {
         for (full, old, new) in &note.refs {
             let found = git.find(full).ok().flatten().map(|value| value.commit);
             moved |= found == *new;
+            // After a power cut a commit may be missing that nobody had synced: nothing can be moved there.
+            let can_be_done = new.is_none_or(|new| git.has_commit(&new));
             if found == *old
+                && can_be_done
                 && let Some(name) = RefName::from_full(full)
             {
                 left.push(RefEdit { name, expected: old.map_or(Expected::Absent, Expected::Is), new: *new });

@@ -295,10 +295,5 @@ fn a_power_cut_while_the_history_is_packed_leaves_what_commands_reported() {
 
 #[test]
 fn a_power_cut_during_work_without_syncs_takes_the_newest_commits_at_most() {
-    if !everything() {
-        // Of 362 images 8 are not mended yet: refs that are torn or dangle although the list was there.
-        said("NOT RUN, it still fails: power cuts without syncs; TREEBOX_CRASH=all runs it");
-        return;
-    }
     power::cut_everywhere(&power::BATCH);
 }
