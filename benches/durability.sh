@@ -3,7 +3,7 @@
 #
 #     benches/durability.sh [ROUNDS [TREEBOX]]
 #
-# The store is made beside this script's caller, in $TMPDIR: it must be on the disk that is meant.
+# The stores are made in $TMPDIR: they must be on the disk that is meant.
 set -euo pipefail
 
 rounds=${1:-40}
@@ -11,18 +11,19 @@ treebox=${2:-target/release/treebox}
 treebox=$(realpath "$treebox")
 directory=$(mktemp -d)
 trap 'rm -rf "$directory"' EXIT
-export TREEBOX_STORE=$directory/store HOME=$directory
+export HOME=$directory
 
-"$treebox" import host -q >/dev/null
-"$treebox" switch -q -c main host
+# A store for each: going from one to the other costs a sync of its own.
 for kind in commit batch; do
-    # The first of each pays for what is done once.
-    "$treebox" --durability "$kind" run -q -c "echo first > /first-$kind"
+    "$treebox" --store "$directory/store-$kind" import host -q >/dev/null
+    "$treebox" --store "$directory/store-$kind" switch -q -c main host
+    # The first pays for what is done once.
+    "$treebox" --store "$directory/store-$kind" --durability "$kind" run -q -c "echo first > /first"
 done
 for ((round = 0; round < rounds; round++)); do
     for kind in commit batch; do
         began=$(date +%s%N)
-        "$treebox" --durability "$kind" run -q -c "echo $round > /$kind"
+        "$treebox" --store "$directory/store-$kind" --durability "$kind" run -q -c "echo $round > /file"
         echo $((($(date +%s%N) - began) / 1000)) >>"$directory/$kind"
         # Each begins with nothing of the other's to be written.
         sync -f "$directory"
