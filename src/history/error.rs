@@ -25,7 +25,7 @@ pub enum HistoryError {
         source: GitError,
     },
     /// The handle only reads.
-    #[error("the store is only read: no ref of it can be changed by this treebox")]
+    #[error("the store is read-only: no ref of it can be changed; use one that you may write, with --store")]
     ReadOnly,
     /// A commit does not exist here.
     #[error(

@@ -19,7 +19,7 @@ pub enum StoreError {
         id: String,
     },
     /// The store may only be read.
-    #[error("the store is only read: {0}")]
+    #[error("the store is read-only: {0}; use one that you may write, with --store")]
     ReadOnly(String),
     /// The object's bytes are not what its name says.
     #[error("{kind} {id} is damaged: {reason}")]

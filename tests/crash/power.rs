@@ -24,7 +24,7 @@ pub(super) struct Sequence {
 }
 
 /// So many images of a sequence are looked at unless `TREEBOX_CRASH=all` asks for every one.
-const MAX_IMAGES: usize = 400;
+const MAX_IMAGES: usize = 200;
 
 /// Numbers that are the same in every run (xorshift).
 struct Dice(u64);
@@ -114,7 +114,8 @@ pub(super) fn cut_everywhere(sequence: &Sequence) {
         }
     }
     // Evenly spread over all.
-    let step = if super::everything() { 1 } else { all.len().div_ceil(MAX_IMAGES / stride()).max(1) };
+    let step =
+        if super::everything() { 1 } else { all.len().div_ceil(MAX_IMAGES / stride(disk.len())).max(1) };
     let (mut wrong, mut images) = (Vec::new(), 0);
     for (cut, kind, fates) in all.iter().step_by(step) {
         images += 1;

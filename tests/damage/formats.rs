@@ -88,7 +88,7 @@ fn features_are_ignored_read_only_or_refused_by_their_class() {
         &["fsck", "--repair"],
     ] {
         let error = env.fails(125, verb);
-        assert!(error.contains("only read"), "{verb:?}: {error}");
+        assert!(error.contains("read-only"), "{verb:?}: {error}");
     }
     files(&env.store(), &mut after);
     assert_eq!(before, after, "something in the store was changed");

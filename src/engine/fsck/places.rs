@@ -115,7 +115,9 @@ impl Pass<'_> {
             if self.known.again && !self.known.originals.contains(&file.path) {
                 continue;
             }
-            if let Some(reason) = originals.flaw(&file, &found.store) {
+            if file.digest.is_none() && file.path.extension().is_some_and(|extension| extension == "tmp") {
+                self.tell(DamageKind::LeftoverFile, self.below(&file.path), "it was never finished");
+            } else if let Some(reason) = originals.flaw(&file, &found.store) {
                 self.tell(DamageKind::OriginalDamaged, self.below(&file.path), reason);
                 damaged.push(file.path);
             }
