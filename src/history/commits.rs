@@ -105,6 +105,17 @@ impl History {
     /// # Errors
     /// [`HistoryError::MissingCommit`], and [`HistoryError::NoRecord`] for a commit that was not made here.
     pub fn read_commit(&self, id: &CommitId) -> Result<CommitRecord, HistoryError> {
+        match self.read_commit_once(id) {
+            // A `git gc` may have moved it just now, or taken what no ref leads to yet.
+            Err(HistoryError::Git { .. } | HistoryError::MissingCommit(_)) => {
+                self.write_fresh_again()?;
+                self.read_commit_once(id)
+            }
+            read => read,
+        }
+    }
+
+    fn read_commit_once(&self, id: &CommitId) -> Result<CommitRecord, HistoryError> {
         let git = self.git.local();
         let failed = |source| self.git_error("reading a commit", source);
         let commit = git.commit(id).map_err(failed)?.ok_or(HistoryError::MissingCommit(*id))?;
