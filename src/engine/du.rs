@@ -11,10 +11,7 @@ use super::error::{Error, Result};
 use super::gc::{Roots, StoreSize, Thing, Why};
 use crate::history::{RefKind, RefName};
 use crate::object::{CommitId, StateId};
-use crate::store::{Leased, ObjectKind};
-
-/// Objects of the catalog that are read at a time.
-const PAGE: usize = 4096;
+use crate::store::{Leased, ObjectKind, record_bytes};
 
 /// What a store takes and who holds it.
 #[derive(Debug, Clone, Default)]
@@ -321,32 +318,20 @@ impl Core {
             sum += blob.disk_bytes;
             true
         })?;
-        self.each_known_object(&mut |_, _, len| sum += u64::from(len) + 37)?;
+        self.each_known_object(&mut |object| sum += record_bytes(u64::from(object.len)))?;
         Ok(sum)
-    }
-
-    fn each_known_object(&self, visit: &mut dyn FnMut([u8; 32], u8, u32)) -> Result<()> {
-        let mut last: Option<[u8; 32]> = None;
-        loop {
-            let page = self.index.objects_after(last.as_ref(), PAGE)?;
-            let Some(object) = page.last() else { return Ok(()) };
-            last = Some(object.id);
-            page.iter().for_each(|object| visit(object.id, object.kind, object.len));
-        }
     }
 
     fn kept(&self) -> Result<Vec<Kept>> {
         let roots = self.roots(i64::MIN, None)?;
         let mut reasons: BTreeMap<StateId, Vec<Why>> = BTreeMap::new();
-        self.each_known_object(&mut |id, kind, _| {
-            if kind == ObjectKind::State.code() {
-                reasons.insert(StateId::from_bytes(id), Vec::new());
+        self.each_known_object(&mut |object| {
+            if object.kind == ObjectKind::State.code() {
+                reasons.insert(StateId::from_bytes(object.id), Vec::new());
             }
         })?;
-        let logged = roots.logged.iter().flat_map(|(_, kept)| kept);
-        let runs = roots.runs.iter().flat_map(|(_, kept)| kept);
         let mut trees: HashMap<_, Vec<Why>> = HashMap::new();
-        for (thing, why) in roots.hard.iter().chain(logged).chain(runs) {
+        for (thing, why) in roots.all() {
             match thing {
                 Thing::State(id) => reasons.entry(*id).or_default().push(why.clone()),
                 Thing::Root(id) => trees.entry(*id).or_default().push(why.clone()),
@@ -371,7 +356,7 @@ impl Core {
             let name = entry.file_name().to_string_lossy().into_owned();
             let mut why: Vec<Why> =
                 known.get(&name).and_then(|tree| trees.get(tree)).into_iter().flatten().cloned().collect();
-            if matches!(Leased::layer(&name), Leased::Layer(hash) if roots.layers.contains(&hash)) {
+            if roots.layers.contains(&Leased::layer(&name)) {
                 why.push(Why::InUse);
             }
             why.sort();

@@ -303,7 +303,8 @@ impl<'s> Batch<'s> {
         names.finish()?;
         segment::append(store.layout(), store.catalog.as_ref(), durability, &packed)?;
         if let Some(room) = &store.room {
-            let packed_bytes = packed.iter().map(|(_, _, bytes)| bytes.len() as u64 + 37).sum::<u64>();
+            let packed_bytes =
+                packed.iter().map(|(_, _, bytes)| segment::record_bytes(bytes.len() as u64)).sum::<u64>();
             room.spent(packed_bytes + filling.as_ref().map_or(0, Filling::taken));
         }
         drop(filling);

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::StoreError;
 use crate::disk::{
     DiskError, Durability, Scratch, SyncSet, create_dir_all_private, exists, features, file_system,
     read_limited, write_atomic,
@@ -14,6 +15,32 @@ pub const FORMAT_VERSION: u32 = 1;
 /// The longest absolute path of a store, in bytes: SQLite opens no file whose path has more than 512 (`SQLITE_MAX_PATHLEN` in its
 /// `os_unix.c`), and neither the index's journal nor what lies deep in the history must come near it.
 pub const MAX_STORE_PATH_BYTES: usize = 400;
+
+/// What a store may have at its top.
+pub const NAMES: [&str; 22] = [
+    "format",
+    "objects",
+    "history.git",
+    "history.lock",
+    "history.boot",
+    "history.batch",
+    "max-size",
+    "usage",
+    "index.db",
+    "index.db-wal",
+    "index.db-shm",
+    "layers",
+    "owners",
+    "originals",
+    "caches",
+    "checkouts",
+    "replay",
+    "replay.lock",
+    "tmp",
+    "flights",
+    "gc.lock",
+    "leases",
+];
 
 const FORMAT_HEAD: &str = "treebox store ";
 const FORMAT_LIMIT_BYTES: u64 = 65_536;
@@ -113,7 +140,7 @@ impl Layout {
         }
     }
 
-    /// Writes the format file of a store that has lost it.
+    /// Writes the format file, which a store has that is whole.
     pub fn write_format(&self) -> Result<(), FormatError> {
         let text = format!("{FORMAT_HEAD}{FORMAT_VERSION}\n");
         Ok(write_atomic(&self.format(), text.as_bytes(), Durability::Commit)?)
@@ -126,31 +153,11 @@ impl Layout {
         for entry in listing {
             let name = entry.map_err(|error| DiskError::new("list", &self.root, error))?.file_name();
             // Another process may be making the same store right now; anything else is somebody's data.
-            let ours = [
-                "objects",
-                "layers",
-                "owners",
-                "caches",
-                "checkouts",
-                "damaged",
-                "flights",
-                "gc.lock",
-                "leases",
-                "max-size",
-                "usage",
-                "originals",
-                "replay",
-                "tmp",
-                "history.git",
-                "history.lock",
-                "history.batch",
-                "format",
-            ];
             let name = name.to_string_lossy();
-            if !(ours.contains(&&*name)
-                || ["index.db", "format.", "replay.", "history.boot"]
-                    .iter()
-                    .any(|stem| name.starts_with(stem)))
+            let half_made = ["index.db", "format.", "replay.", "history.boot"];
+            if !(NAMES.contains(&&*name)
+                || name == "damaged"
+                || half_made.iter().any(|stem| name.starts_with(stem)))
             {
                 return Err(FormatError::Occupied(self.root.clone()));
             }
@@ -168,12 +175,7 @@ impl Layout {
         }
         names.finish()?;
         // The format file comes last: a directory without it is not yet a store and is completed by the next open.
-        write_atomic(
-            &self.format(),
-            format!("{FORMAT_HEAD}{FORMAT_VERSION}\n").as_bytes(),
-            Durability::Commit,
-        )?;
-        Ok(())
+        self.write_format()
     }
 
     /// Refuses a file system that cannot hold a store; leaves nothing there then.
@@ -205,6 +207,11 @@ impl Layout {
     /// Why the store may only be read; `None` when it may be written.
     pub fn read_only(&self) -> Option<&str> {
         self.read_only.as_deref()
+    }
+
+    /// Fails when the store may only be read.
+    pub fn writable(&self) -> Result<(), StoreError> {
+        self.read_only.as_ref().map_or(Ok(()), |reason| Err(StoreError::ReadOnly(reason.clone())))
     }
 
     /// The store's directory.

@@ -36,10 +36,10 @@ pub(crate) mod testing;
 pub use batch::{Batch, BlobWriter, HashedBytes};
 pub use blob::BlobReader;
 pub use gc_lock::{Deleting, GcLock, Undeleted};
-pub use layout::{FORMAT_VERSION, FormatError, Layout, MAX_STORE_PATH_BYTES};
+pub use layout::{FORMAT_VERSION, FormatError, Layout, MAX_STORE_PATH_BYTES, NAMES};
 pub use lease::{Lease, Leased};
 pub use room::Room;
-pub use segment::{Catalog, Located, ObjectKind, Placed};
+pub use segment::{Catalog, EMPTY_SEGMENT_BYTES, Located, ObjectKind, Placed, record_bytes};
 pub use store_error::StoreError;
 pub use sweep::{BlobFile, Compacted, PackEnd};
 
@@ -106,10 +106,7 @@ impl Store {
 
     /// Fails when the store may only be read.
     pub fn writable(&self) -> Result<(), StoreError> {
-        match self.layout.read_only() {
-            Some(reason) => Err(StoreError::ReadOnly(reason.to_owned())),
-            None => Ok(()),
-        }
+        self.layout.writable()
     }
 
     /// A new set of objects that become visible together. Nothing is deleted from the store while it lives.

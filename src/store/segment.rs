@@ -20,8 +20,15 @@ use crate::object::{SourceError, TreeId};
 
 pub(super) const HEAD: &[u8; 8] = b"tbseg\0\0\x01";
 pub(super) const RECORD_HEAD_BYTES: u64 = 1 + 4 + 32;
+/// What a segment without a record takes, in bytes.
+pub const EMPTY_SEGMENT_BYTES: u64 = HEAD.len() as u64;
 /// A segment that has reached this size gets no more records.
 const SEGMENT_FULL_BYTES: u64 = 256 * 1024 * 1024;
+
+/// What an object of so many bytes takes in a segment.
+pub fn record_bytes(len: u64) -> u64 {
+    RECORD_HEAD_BYTES + len
+}
 
 /// What an object is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

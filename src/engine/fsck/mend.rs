@@ -22,7 +22,7 @@ use crate::store::Layout;
 use crate::store::mend::{cut_tail, rewrite_segment};
 
 /// The directory of a store for what was moved aside.
-const ASIDE: &str = "damaged";
+pub(super) const ASIDE: &str = "damaged";
 
 /// How old something half-made must be for its maker to be dead.
 const HALF_MADE_AGE: std::time::Duration = std::time::Duration::from_secs(60);
@@ -167,12 +167,12 @@ impl Mender<'_> {
             }
             DamageKind::PackedRefsTorn => {
                 let aside = self.aside_for(subject)?;
-                self.history()?.mend_packed_refs(&aside).map_err(history_error)?;
+                self.history()?.mend_packed_refs(&aside)?;
                 said("its bad lines were taken out")
             }
             DamageKind::RefTorn | DamageKind::RefDangling => self.reference(subject),
             DamageKind::HeadTorn => {
-                let to = self.history()?.mend_head(&who()).map_err(history_error)?;
+                let to = self.history()?.mend_head(&who())?;
                 Ok(Some(match to {
                     HeadTo::Branch(name) => format!("it is on branch {name} again"),
                     HeadTo::Detached(commit) => format!("it is at commit {commit} again"),
@@ -181,7 +181,7 @@ impl Mender<'_> {
             DamageKind::ReflogTorn | DamageKind::OplogTorn => {
                 let aside = self.aside_for(subject)?;
                 let full = subject.trim_start_matches("history.git/logs/");
-                self.history()?.mend_log(full, &aside).map_err(history_error)?;
+                self.history()?.mend_log(full, &aside)?;
                 said("its bad lines were taken out")
             }
             DamageKind::GitObjectDamaged if !subject.ends_with(".pack") => self.moved(subject),
@@ -192,7 +192,7 @@ impl Mender<'_> {
                 said("finished or taken back")
             }
             DamageKind::LockStale => {
-                self.history()?.sweep().map_err(history_error)?;
+                self.history()?.sweep()?;
                 said("removed")
             }
             DamageKind::OriginalDamaged | DamageKind::CheckoutRecordDamaged | DamageKind::ReplayDamaged => {
@@ -257,11 +257,11 @@ impl Mender<'_> {
         let history = self.history()?;
         match (history.last_known(full)?, RefName::from_full(full)) {
             (Some(commit), Some(name)) => {
-                history.bring_back(&name, commit, &who()).map_err(history_error)?;
+                history.bring_back(&name, commit, &who())?;
                 Ok(Some(format!("it is at commit {} again, the newest that is known of it", commit.short())))
             }
             _ => {
-                history.give_up_ref(full, &aside).map_err(history_error)?;
+                history.give_up_ref(full, &aside)?;
                 Ok(Some(format!("no commit is known of it: the ref is lost, and was moved to {ASIDE}/")))
             }
         }
@@ -288,7 +288,7 @@ impl Mender<'_> {
     fn leftover(&mut self, subject: &str) -> Result<Option<String>> {
         let path = self.layout.root().join(subject);
         if subject.starts_with("history.git") {
-            self.history()?.sweep().map_err(history_error)?;
+            self.history()?.sweep()?;
             return Ok(Some("removed".to_owned()));
         }
         if subject.ends_with(".tmp") && is_old(&path) {
@@ -311,8 +311,4 @@ fn layer_of(subject: &str) -> &str {
 fn number_of(subject: &str) -> Result<u32> {
     let digits = subject.rsplit('/').next().unwrap_or_default().trim_end_matches(".seg");
     digits.parse().map_err(|_| Error::invalid(format!("`{subject}` is no segment")))
-}
-
-fn history_error(error: crate::history::EditError) -> Error {
-    error.into()
 }

@@ -32,9 +32,8 @@ use super::types::EngineOptions;
 use crate::index::{Index, IndexError};
 use crate::object::{BlobId, CommitId, StateId};
 use crate::oci::DocumentFacts;
+use crate::store::Layout;
 use crate::store::check::BlobState;
-use crate::store::check::Segments;
-use crate::store::{Layout, Store};
 
 /// How many of the paths that a damage hits are named.
 const MAX_HITS: usize = 5;
@@ -167,7 +166,7 @@ fn check(store: &Path, engine: &EngineOptions, options: &FsckOptions) -> Result<
         return Err(error.into());
     }
     if options.repair {
-        Store::found_by(layout.clone(), Arc::new(Segments::default())).writable()?;
+        layout.writable()?;
     }
     let mut known = Known::default();
     let first = Pass::new(&layout, engine, options, &mut known).run();

@@ -11,35 +11,10 @@ use crate::engine::checkout::record_flaw;
 use crate::engine::owned::{MAX_KEPT_BYTES, owned_flaw};
 use crate::engine::replay::replay_flaw;
 use crate::oci::{Digest, Originals};
+use crate::store::NAMES;
 
 /// The longest record of a checkout or a replay.
 const MAX_RECORD_BYTES: u64 = 16 << 20;
-
-/// What a store may have at its top.
-const KNOWN: [&str; 22] = [
-    "format",
-    "objects",
-    "history.git",
-    "history.lock",
-    "history.boot",
-    "history.batch",
-    "max-size",
-    "usage",
-    "index.db",
-    "index.db-wal",
-    "index.db-shm",
-    "layers",
-    "owners",
-    "originals",
-    "caches",
-    "checkouts",
-    "replay",
-    "replay.lock",
-    "tmp",
-    "flights",
-    "gc.lock",
-    "leases",
-];
 
 impl Pass<'_> {
     pub(super) fn places(&mut self, facts: &Facts, refs: &Refs, found: &Found) {
@@ -54,7 +29,7 @@ impl Pass<'_> {
     fn top(&mut self) {
         for name in self.names(self.layout.root()) {
             let path = self.layout.root().join(&name);
-            if KNOWN.contains(&name.as_str()) || name.starts_with("history.git.new-") {
+            if NAMES.contains(&name.as_str()) || name.starts_with("history.git.new-") {
                 continue;
             }
             let half_made = name.ends_with(".tmp");

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::mend::note;
+use super::mend::{ASIDE, note};
 use super::{Checked, DamageKind, Known};
 use crate::disk::Scratch;
 use crate::engine::core::Core;
@@ -116,7 +116,7 @@ fn commit_again(core: &Arc<Core>, known: &Known, subject: &str) -> Result<Option
     if let Some(object) = known.git_damaged.get(&commit) {
         let path = history.loose_file(object);
         if path.exists() {
-            let aside = core.layout().root().join("damaged").join(format!("git-{object}"));
+            let aside = core.layout().root().join(ASIDE).join(format!("git-{object}"));
             crate::disk::create_dir_all_private(aside.parent().unwrap_or(Path::new(".")))?;
             crate::disk::rename(&path, &aside)?;
         }

@@ -14,7 +14,7 @@ use crate::engine::core::{Core, now_ms};
 use crate::engine::error::{Error, Result};
 use crate::index::Forgotten;
 use crate::object::{BlobId, StateId, TreeId};
-use crate::store::{Deleting, Leased, ObjectKind, PackEnd, StoreError};
+use crate::store::{Deleting, EMPTY_SEGMENT_BYTES, Leased, ObjectKind, PackEnd, StoreError, record_bytes};
 use crate::worker::Session;
 
 /// How long others are kept out at a time, besides what the first look takes.
@@ -27,9 +27,6 @@ const PRUNE_PATIENCE: Duration = Duration::from_secs(5);
 const GARBAGE_SHARE: u64 = 4;
 /// The same when the store is to become smaller.
 const TIGHT_GARBAGE_SHARE: u64 = 32;
-/// Ids of blobs that are gathered before they are removed.
-const BLOBS_AT_ONCE: usize = 16_384;
-
 const DAY_MS: i64 = 86_400_000;
 
 impl Core {
@@ -168,20 +165,15 @@ impl Core {
         // What is known now and not marked; what is added from here on stays.
         let end = self.store.pack_end()?;
         let mut candidates = Vec::new();
-        let mut last: Option<[u8; 32]> = None;
-        loop {
-            let page = self.index.objects_after(last.as_ref(), BLOBS_AT_ONCE)?;
-            let Some(object) = page.last() else { break };
-            last = Some(object.id);
-            let unmarked = page.iter().filter(|object| !plan.marks.packed.contains(&object.id));
-            candidates.extend(unmarked.map(|object| (object.id, object.kind)));
-        }
+        self.each_known_object(&mut |object| {
+            if !plan.marks.packed.contains(&object.id) {
+                candidates.push((object.id, object.kind));
+            }
+        })?;
         let deleting = self.deleting(stop)?;
         // What was seen at first and stays need not be looked at again. That keeps this slice short.
         let roots = self.roots(plan.logged_since, Some(std::mem::take(&mut plan.seen)))?;
-        let logged = roots.logged.iter().flat_map(|(_, kept)| kept);
-        let runs = roots.runs.iter().flat_map(|(_, kept)| kept);
-        for (thing, _) in roots.hard.iter().chain(logged).chain(runs) {
+        for (thing, _) in roots.all() {
             self.mark(&mut plan.marks, *thing, &mut |_| Ok(()))?;
         }
         self.mark_originals(plan, &roots)?;
@@ -216,7 +208,7 @@ impl Core {
         let mut new = Vec::new();
         self.originals().each(&mut |original| {
             let used = millis(original.used);
-            if used >= plan.made_ms || roots.originals_since.is_some_and(|since| used >= since as i64) {
+            if used >= plan.made_ms || roots.use_originals_of(used) {
                 new.push(original);
             }
         })?;
@@ -305,11 +297,10 @@ impl Core {
         deleting.announce().map_err(StoreError::from)?;
         for (gone, path) in &plan.originals {
             let used = std::fs::metadata(path).and_then(|stat| stat.modified()).map_or(0, millis);
-            let in_use = roots.originals_since.is_some_and(|since| used >= since as i64);
             // A download that somebody is at holds its file locked.
             let busy = path.parent().is_some_and(|parent| parent.ends_with("partial"))
                 && FileLock::try_acquire(path, LockMode::Exclusive)?.is_none();
-            if in_use || busy || used >= plan.made_ms {
+            if roots.use_originals_of(used) || busy || used >= plan.made_ms {
                 done.originals.retain(|other| other != gone);
                 continue;
             }
@@ -373,8 +364,8 @@ impl Core {
                 return Err(stopped());
             }
             let known = self.index.objects_in(segment)?;
-            let live: u64 = known.iter().map(|object| u64::from(object.len) + 37).sum();
-            let garbage = bytes.saturating_sub(live + 8);
+            let live: u64 = known.iter().map(|object| record_bytes(u64::from(object.len))).sum();
+            let garbage = bytes.saturating_sub(live + EMPTY_SEGMENT_BYTES);
             if garbage < 4096 || garbage < bytes / share {
                 continue;
             }
@@ -394,16 +385,12 @@ impl Core {
         let held = || -> Result<Vec<crate::object::CommitId>> {
             let mut roots = Roots::default();
             self.leases(&mut roots)?;
-            let mut commits = Vec::new();
-            for (thing, _) in &roots.hard {
-                if let Thing::State(state) = thing {
-                    commits.extend(self.index.commits_of(state)?);
-                }
-            }
+            let leased = roots.hard.iter().filter_map(|(thing, _)| match thing {
+                Thing::State(state) => Some(*state),
+                _ => None,
+            });
             let (states, needed) = self.replay_needs()?;
-            for state in &states {
-                commits.extend(self.index.commits_of(state)?);
-            }
+            let mut commits = self.commits_of_states(leased.chain(states))?;
             commits.extend(needed);
             Ok(commits)
         };

@@ -8,7 +8,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use crate::engine::core::Core;
 use crate::engine::error::{Error, Result};
 use crate::object::{BlobId, Entry, Node, StateId, TreeId};
-use crate::store::StoreError;
+use crate::store::{StoreError, record_bytes};
 
 /// A set of ids. They are hashes already: eight of their bytes are as good as any hash of them.
 pub(in crate::engine) type Ids = HashSet<[u8; 32], BuildHasherDefault<FirstBytes>>;
@@ -138,7 +138,6 @@ impl Core {
             Thing::State(id) => *id.as_bytes(),
             Thing::Root(id) | Thing::Directory(id) => *id.as_bytes(),
         };
-        // The head of a record has 37 bytes.
-        Ok(self.index.locate(&id)?.map_or(0, |location| u64::from(location.len) + 37))
+        Ok(self.index.locate(&id)?.map_or(0, |location| record_bytes(u64::from(location.len))))
     }
 }

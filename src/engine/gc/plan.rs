@@ -16,10 +16,7 @@ use crate::engine::error::{Error, Result};
 use crate::index::{LayerRecord, RunHold};
 use crate::object::{StateId, TreeId};
 use crate::oci::Original;
-use crate::store::{Leased, ObjectKind};
-
-/// Objects of the catalog that are read at a time.
-const PAGE: usize = 4096;
+use crate::store::{Leased, ObjectKind, record_bytes};
 
 /// What decides.
 #[derive(Debug, Clone, Copy)]
@@ -140,13 +137,12 @@ impl Core {
         room.force(plan.stays.needed);
         self.keep_needed_originals(&roots, &mut plan, &mut room)?;
         for (logged, kept) in &roots.logged {
-            let (bytes, fresh) = self.keep(&mut plan.marks, kept)?;
-            if room.take(bytes) {
-                plan.stays.logged += bytes;
-            } else {
-                fresh.into_iter().for_each(|thing| plan.marks.remove(thing));
-                plan.logged_since = plan.logged_since.max(logged.time_seconds + 1);
-                break;
+            match self.keep_if_room(&mut plan.marks, kept, 0, &mut room)? {
+                Some(bytes) => plan.stays.logged += bytes,
+                None => {
+                    plan.logged_since = plan.logged_since.max(logged.time_seconds + 1);
+                    break;
+                }
             }
         }
         plan.log_lines = self.history()?.old_log_lines(plan.logged_since)?;
@@ -159,28 +155,39 @@ impl Core {
         Ok(plan)
     }
 
-    fn keep_all(&self, marks: &mut Marks, roots: &[Root]) -> Result<u64> {
+    /// Marks, and says what that takes; `fresh` hears of each thing that was not marked.
+    fn keep(&self, marks: &mut Marks, roots: &[Root], fresh: &mut dyn FnMut(Thing)) -> Result<u64> {
         let mut bytes = 0;
         for (thing, _) in roots {
-            self.mark(marks, *thing, &mut |fresh| {
-                bytes += self.disk_bytes(fresh)?;
+            self.mark(marks, *thing, &mut |new| {
+                bytes += self.disk_bytes(new)?;
+                fresh(new);
                 Ok(())
             })?;
         }
         Ok(bytes)
     }
 
-    /// Marks, and says what that takes and what it was, so that it can be taken back.
-    fn keep(&self, marks: &mut Marks, roots: &[Root]) -> Result<(u64, Vec<Thing>)> {
-        let (mut bytes, mut new) = (0, Vec::new());
-        for (thing, _) in roots {
-            self.mark(marks, *thing, &mut |fresh| {
-                bytes += self.disk_bytes(fresh)?;
-                new.push(fresh);
-                Ok(())
-            })?;
+    /// The same for what must stay.
+    fn keep_all(&self, marks: &mut Marks, roots: &[Root]) -> Result<u64> {
+        self.keep(marks, roots, &mut |_| {})
+    }
+
+    /// The same for what may go, as far as there is room for it and for so many bytes `besides`; `None` when there is none, and then nothing is marked.
+    fn keep_if_room(
+        &self,
+        marks: &mut Marks,
+        roots: &[Root],
+        besides: u64,
+        room: &mut Room,
+    ) -> Result<Option<u64>> {
+        let mut new = Vec::new();
+        let bytes = self.keep(marks, roots, &mut |thing| new.push(thing))?;
+        if room.take(bytes + besides) {
+            return Ok(Some(bytes));
         }
-        Ok((bytes, new))
+        new.into_iter().for_each(|thing| marks.remove(thing));
+        Ok(None)
     }
 
     /// The blobs that originals of images with a ref are put together from.
@@ -200,7 +207,7 @@ impl Core {
         let pulled = self.pulled_digests()?;
         let mut needed = Vec::new();
         self.originals().each(&mut |original| {
-            let used = roots.originals_since.is_some_and(|since| millis(original.used) >= since as i64);
+            let used = roots.use_originals_of(millis(original.used));
             let named =
                 roots.originals.get(&original.digest) == Some(&true) || pulled.contains_key(&original.digest);
             if used || named && !original.is_partial {
@@ -218,12 +225,10 @@ impl Core {
                 plan.runs.push((run.seq, run.result));
                 continue;
             }
-            let (bytes, fresh) = self.keep(&mut plan.marks, kept)?;
-            if !room.take(bytes) {
-                fresh.into_iter().for_each(|thing| plan.marks.remove(thing));
+            let Some(bytes) = self.keep_if_room(&mut plan.marks, kept, 0, room)? else {
                 plan.runs.push((run.seq, run.result));
                 continue;
-            }
+            };
             plan.stays.runs += bytes;
             if !run.changed {
                 as_parent.push(run);
@@ -269,7 +274,7 @@ impl Core {
         found.sort_by_key(|original| std::cmp::Reverse(original.used));
         for original in found {
             let used = millis(original.used);
-            if roots.originals_since.is_some_and(|since| used >= since as i64) {
+            if roots.use_originals_of(used) {
                 continue;
             }
             let named = roots.originals.get(&original.digest).copied();
@@ -280,12 +285,7 @@ impl Core {
                 Some(false) => {
                     let blobs: Vec<Root> =
                         original.blobs().into_iter().map(|id| (Thing::Blob(id), super::Why::Image)).collect();
-                    let (bytes, fresh) = self.keep(&mut plan.marks, &blobs)?;
-                    let fits = room.take(bytes + original.disk_bytes);
-                    if !fits {
-                        fresh.into_iter().for_each(|thing| plan.marks.remove(thing));
-                    }
-                    fits
+                    self.keep_if_room(&mut plan.marks, &blobs, original.disk_bytes, room)?.is_some()
                 }
                 None => false,
             };
@@ -317,9 +317,7 @@ impl Core {
         let mut records = self.index.layers()?;
         records.reverse();
         let mut kept: HashSet<String> = HashSet::new();
-        let in_use =
-            |name: &str| matches!(Leased::layer(name), Leased::Layer(hash) if roots.layers.contains(&hash));
-        for name in there.iter().filter(|name| in_use(name)) {
+        for name in there.iter().filter(|name| roots.layers.contains(&Leased::layer(name))) {
             let bytes = disk_bytes(&dir.join(name), counted, &mut 0);
             plan.stays.layers += bytes;
             room.force(bytes);
@@ -333,6 +331,9 @@ impl Core {
             let idle_now = record.used_ms < policy.since_ms;
             if lost || idle_now {
                 idle.insert(record.name.clone(), if lost { UNREACHABLE } else { IDLE });
+                continue;
+            }
+            if room.full {
                 continue;
             }
             // With it stay those below it.
@@ -369,19 +370,16 @@ impl Core {
 
     /// Counts what is not marked.
     fn count_objects(&self, plan: &mut Plan) -> Result<()> {
-        let mut last: Option<[u8; 32]> = None;
-        loop {
-            let page = self.index.objects_after(last.as_ref(), PAGE)?;
-            let Some(end) = page.last() else { break };
-            last = Some(end.id);
-            for object in page.iter().filter(|object| !plan.marks.packed.contains(&object.id)) {
-                plan.packed_bytes += u64::from(object.len) + 37;
-                match object.kind == ObjectKind::State.code() {
-                    true => plan.states.push(StateId::from_bytes(object.id)),
-                    false => plan.trees += 1,
-                }
+        self.each_known_object(&mut |object| {
+            if plan.marks.packed.contains(&object.id) {
+                return;
             }
-        }
+            plan.packed_bytes += record_bytes(u64::from(object.len));
+            match object.kind == ObjectKind::State.code() {
+                true => plan.states.push(StateId::from_bytes(object.id)),
+                false => plan.trees += 1,
+            }
+        })?;
         let Plan { marks, blobs, blob_bytes, .. } = plan;
         Ok(self.store.each_blob(&mut |blob| {
             if !marks.blobs.contains(blob.id.as_bytes()) {

@@ -8,12 +8,14 @@ use crate::engine::error::{Error, Result};
 use crate::engine::image_record;
 use crate::engine::naming::said_in;
 use crate::history::{Logged, RefKind, Tips};
-use crate::index::RunHold;
-use crate::object::{CommandSpec, CommitId, InjectedNode};
+use crate::index::{KnownObject, RunHold};
+use crate::object::{CommandSpec, CommitId, InjectedNode, StateId};
 use crate::store::Leased;
 
 /// Runs that are read at a time.
 const PAGE: usize = 1000;
+/// Objects of the index that are read at a time.
+const OBJECTS_AT_ONCE: usize = 4096;
 
 /// What keeps something.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,7 +63,7 @@ pub(in crate::engine) struct Roots {
     /// Remembered runs that nothing else keeps, last used first.
     pub(in crate::engine) runs: Vec<(RunHold, Vec<Root>)>,
     /// Layers in use.
-    pub(in crate::engine) layers: HashSet<[u8; 32]>,
+    pub(in crate::engine) layers: HashSet<Leased>,
     /// Originals in use: what was made or used since then, in milliseconds since 1970.
     pub(in crate::engine) originals_since: Option<u64>,
     /// Originals that images consist of, and whether a ref leads to the image.
@@ -80,7 +82,44 @@ pub(in crate::engine) struct Seen {
     pub(super) last_run: i64,
 }
 
+impl Roots {
+    /// Everything that keeps something, with why.
+    pub(in crate::engine) fn all(&self) -> impl Iterator<Item = &Root> {
+        let logged = self.logged.iter().flat_map(|(_, kept)| kept);
+        let runs = self.runs.iter().flat_map(|(_, kept)| kept);
+        self.hard.iter().chain(logged).chain(runs)
+    }
+
+    /// Whether originals that were last used then, in milliseconds since 1970, are in use.
+    pub(super) fn use_originals_of(&self, used_ms: i64) -> bool {
+        self.originals_since.is_some_and(|since| used_ms >= since as i64)
+    }
+}
+
 impl Core {
+    /// Every object that the index knows.
+    pub(in crate::engine) fn each_known_object(&self, visit: &mut dyn FnMut(&KnownObject)) -> Result<()> {
+        let mut last: Option<[u8; 32]> = None;
+        loop {
+            let page = self.index.objects_after(last.as_ref(), OBJECTS_AT_ONCE)?;
+            let Some(object) = page.last() else { return Ok(()) };
+            last = Some(object.id);
+            page.iter().for_each(&mut *visit);
+        }
+    }
+
+    /// The commits that are known to hold these states.
+    pub(super) fn commits_of_states(
+        &self,
+        states: impl IntoIterator<Item = StateId>,
+    ) -> Result<Vec<CommitId>> {
+        let mut commits = Vec::new();
+        for state in states {
+            commits.extend(self.index.commits_of(&state)?);
+        }
+        Ok(commits)
+    }
+
     /// Gathers all roots. Logs count from `logged_since` on, in seconds since 1970. What was `seen` before and stays is left out.
     pub(in crate::engine) fn roots(&self, logged_since: i64, seen: Option<Seen>) -> Result<Roots> {
         let mut roots = Roots::default();
@@ -125,8 +164,8 @@ impl Core {
                 Leased::Tree(id) => Thing::Root(id),
                 Leased::Blob(id) => Thing::Blob(id),
                 Leased::Room(..) => continue,
-                Leased::Layer(name) => {
-                    roots.layers.insert(name);
+                Leased::Layer(_) => {
+                    roots.layers.insert(leased);
                     continue;
                 }
                 Leased::OriginalsSince(ms) => {
@@ -154,10 +193,7 @@ impl Core {
                 _ => None,
             })
             .collect();
-        let mut commits = Vec::new();
-        for state in states {
-            commits.extend(self.index.commits_of(&state)?);
-        }
+        let commits = self.commits_of_states(states)?;
         self.commits(roots, commits, seen, linked, &Why::InUse)
     }
 
@@ -194,10 +230,7 @@ impl Core {
     }
 
     /// The state of a commit and the number of the run that made it; `None` for one that was not made by treebox.
-    pub(in crate::engine) fn fact(
-        &self,
-        commit: &CommitId,
-    ) -> Result<Option<(crate::object::StateId, Option<i64>)>> {
+    pub(in crate::engine) fn fact(&self, commit: &CommitId) -> Result<Option<(StateId, Option<i64>)>> {
         if let Some(fact) = self.index.commit(commit)? {
             return Ok(Some((fact.state, fact.run_seq)));
         }
