@@ -23,6 +23,11 @@ impl DiskError {
         &self.source
     }
 
+    /// The system's reason, for who has other words for the rest.
+    pub(crate) fn into_io(self) -> io::Error {
+        self.source
+    }
+
     /// The path that the verb was about.
     pub fn path(&self) -> &Path {
         &self.path

@@ -9,7 +9,7 @@ use super::blocking::Engine;
 use super::core::{Core, now_ms};
 use super::error::{Error, Result};
 use super::gc::{Roots, StoreSize, Thing, Why};
-use crate::history::{RefKind, RefName};
+use crate::history::{LOG_REF, RefKind, RefName};
 use crate::object::{CommitId, StateId};
 use crate::store::{Leased, ObjectKind, record_bytes};
 
@@ -407,7 +407,7 @@ impl Why {
             Self::Logged { full, time_seconds } => {
                 let ago = ago(time_seconds.saturating_mul(1000));
                 match full.as_str() {
-                    "refs/treebox/operations" => format!("an operation that can be taken back, {ago}"),
+                    LOG_REF => format!("an operation that can be taken back, {ago}"),
                     "HEAD" => format!("log of HEAD, {ago}"),
                     full => match RefName::from_full(full) {
                         Some(name) => format!("log of {} {}, {ago}", name.kind().as_str(), name.short()),

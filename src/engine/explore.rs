@@ -255,7 +255,7 @@ impl Core {
 
 /// Does the same work in several threads, this one among them: in `jobs` of them (0: one for each processor), and in no more than there
 /// are things to do.
-pub(super) fn at_once(jobs: usize, things: usize, work: impl Fn() + Sync) {
+pub(in crate::engine) fn at_once(jobs: usize, things: usize, work: impl Fn() + Sync) {
     let jobs = match jobs {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         jobs => jobs,

@@ -17,7 +17,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::{MutexGuard, PoisonError};
+use std::sync::{MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use super::git::HeadTarget;
@@ -49,9 +49,14 @@ struct Boot {
 }
 
 /// The kernel's id of this boot; `None` where it is not to be had.
-fn boot_id() -> Option<String> {
-    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-    Some(id.trim().to_owned()).filter(|id| !id.is_empty())
+fn boot_id() -> Option<&'static str> {
+    // As long as this process lives it stays the same.
+    static ID: OnceLock<Option<String>> = OnceLock::new();
+    let read = || {
+        let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        Some(id.trim().to_owned()).filter(|id| !id.is_empty())
+    };
+    ID.get_or_init(read).as_deref()
 }
 
 impl History {
@@ -77,7 +82,7 @@ impl History {
     pub fn recovery_lock(&self) -> Result<FileLock, HistoryError> {
         let path = self.batch_lock_path();
         FileLock::acquire(&path, LockMode::Exclusive)
-            .map_err(|error| HistoryError::io("locking", &path, copy(error.io())))
+            .map_err(|error| HistoryError::io("locking", &path, error.into_io()))
     }
 
     /// Looks whether the machine went down since the history was last opened, and removes what that has damaged.
@@ -107,7 +112,7 @@ impl History {
             None => {
                 self.forget_unfinished_operation()?;
                 // Lost again in a power cut it is as good as never written.
-                self.write_boot(&now, None, Durability::Batch)?;
+                self.write_boot(now, None, Durability::Batch)?;
             }
         }
         Ok(())
@@ -214,7 +219,7 @@ impl History {
         while self.forget_unfinished_operation()? {}
         self.sync()?;
         let now = boot_id().unwrap_or_default();
-        self.write_boot(&now, None, Durability::Commit)?;
+        self.write_boot(now, None, Durability::Commit)?;
         *self.interrupted() = None;
         Ok(())
     }
@@ -263,12 +268,8 @@ impl History {
         };
         let _lock = sync::lock(&self.lock_path)
             .map_err(|source| HistoryError::io("locking", &self.lock_path, source))?;
-        let mut todo = vec![self.directory.join("logs")];
-        while let Some(path) = todo.pop() {
-            if path.is_dir() {
-                todo.extend(super::pack::entries(&path)?);
-                continue;
-            }
+        for full in self.logs()? {
+            let path = self.log_path(&full);
             let failed = |source| HistoryError::io("thinning out", &path, source);
             let bytes = std::fs::read(&path).map_err(failed)?;
             let mut is_kept = |line: &&[u8]| {
@@ -279,7 +280,7 @@ impl History {
             let kept = lines.concat();
             if kept != bytes {
                 write_atomic(&path, &kept, Durability::Commit)
-                    .map_err(|error| HistoryError::io("thinning out", &path, copy(error.io())))?;
+                    .map_err(|error| HistoryError::io("thinning out", &path, error.into_io()))?;
             }
         }
         Ok(())
@@ -295,14 +296,14 @@ impl History {
         let path = self.directory.join("HEAD");
         let content = format!("{}\n", interrupted.head);
         write_atomic(&path, content.as_bytes(), Durability::Commit)
-            .map_err(|error| HistoryError::io("replacing", &path, copy(error.io())))
+            .map_err(|error| HistoryError::io("replacing", &path, error.into_io()))
     }
 
     /// Begins work with [`Durability::Batch`]: what is there lasts from now on. Hold the lock for as long as anything is written.
     pub fn begin_batch(&self) -> Result<FileLock, EditError> {
         let path = self.batch_lock_path();
         let held = FileLock::acquire(&path, LockMode::Shared)
-            .map_err(|error| HistoryError::io("locking", &path, copy(error.io())))?;
+            .map_err(|error| HistoryError::io("locking", &path, error.into_io()))?;
         if self.read_boot().is_none_or(|boot| boot.batch.is_none()) {
             let _lock = self.lock()?;
             self.list_refs()?;
@@ -323,10 +324,10 @@ impl History {
             Durability::Commit => {
                 let path = self.batch_lock_path();
                 let free = FileLock::try_acquire(&path, LockMode::Exclusive)
-                    .map_err(|error| HistoryError::io("locking", &path, copy(error.io())))?;
+                    .map_err(|error| HistoryError::io("locking", &path, error.into_io()))?;
                 self.sync()?;
                 if free.is_some() {
-                    self.write_boot(&now, None, Durability::Batch)?;
+                    self.write_boot(now, None, Durability::Batch)?;
                 }
                 Ok(())
             }
@@ -345,7 +346,7 @@ impl History {
             HeadTarget::Commit(commit) => commit.to_string(),
         };
         let batch = Interrupted { refs, head, since: SystemTime::now() };
-        self.write_boot(&boot_id().unwrap_or_default(), Some(&batch), Durability::Commit)
+        self.write_boot(boot_id().unwrap_or_default(), Some(&batch), Durability::Commit)
     }
 
     fn write_boot(
@@ -364,13 +365,8 @@ impl History {
         }
         text += "end\n";
         write_atomic(&path, text.as_bytes(), durability)
-            .map_err(|error| HistoryError::io("writing", &path, copy(error.io())))
+            .map_err(|error| HistoryError::io("writing", &path, error.into_io()))
     }
-}
-
-/// An error of the system, once more.
-fn copy(error: &std::io::Error) -> std::io::Error {
-    error.raw_os_error().map_or_else(|| error.kind().into(), std::io::Error::from_raw_os_error)
 }
 
 /// Whether a file changed since then, or two seconds before: clocks of the disk and of the program differ by a tick of the kernel.

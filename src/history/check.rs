@@ -34,6 +34,30 @@ pub enum RefTip {
     Dangling(CommitId, String),
 }
 
+/// A line of `packed-refs`.
+pub(super) enum PackedLine<'l> {
+    /// A ref by its full name, and what it names.
+    Ref(CommitId, &'l str),
+    /// What stands beside refs: the head of the file, and what a tag above leads to.
+    Beside,
+    /// Nothing that Git writes.
+    Bad,
+}
+
+impl<'l> PackedLine<'l> {
+    pub(super) fn parse(line: &'l str) -> Self {
+        let peeled = line.strip_prefix('^').is_some_and(|id| id.parse::<CommitId>().is_ok());
+        if line.starts_with('#') || peeled {
+            return Self::Beside;
+        }
+        let read = line.split_once(' ').and_then(|(id, name)| Some((id.parse().ok()?, name)));
+        match read.filter(|(_, name)| name.starts_with("refs/")) {
+            Some((id, name)) => Self::Ref(id, name),
+            None => Self::Bad,
+        }
+    }
+}
+
 /// The refs of `packed-refs`, and its lines that are none.
 type PackedRefs = (Vec<(String, CommitId)>, Vec<String>);
 
@@ -140,14 +164,10 @@ impl History {
             bad.push("its last line has no end".to_owned());
         }
         for line in text.lines() {
-            let peeled = line.strip_prefix('^').is_some_and(|id| id.parse::<CommitId>().is_ok());
-            if line.starts_with('#') || peeled {
-                continue;
-            }
-            let read = line.split_once(' ').and_then(|(id, name)| Some((id.parse().ok()?, name)));
-            match read.filter(|(_, name)| name.starts_with("refs/")) {
-                Some((id, name)) => refs.push((name.to_owned(), id)),
-                None => bad.push(line.chars().take(120).collect()),
+            match PackedLine::parse(line) {
+                PackedLine::Ref(id, name) => refs.push((name.to_owned(), id)),
+                PackedLine::Beside => {}
+                PackedLine::Bad => bad.push(line.chars().take(120).collect()),
             }
         }
         Ok((refs, bad))
@@ -193,22 +213,15 @@ impl History {
 
     /// Every log: of refs, of refs that are gone, of HEAD, of operations.
     pub fn check_logs(&self) -> Result<Vec<CheckedLog>, HistoryError> {
-        let root = self.directory.join("logs");
-        let mut files = Vec::new();
-        files_below(&root, &mut files)?;
-        files.sort();
         let mut logs = Vec::new();
-        for path in files {
-            let Some(full) = path.strip_prefix(&root).ok().and_then(Path::to_str) else { continue };
-            if full.ends_with(".lock") {
-                continue;
-            }
+        for full in self.logs()? {
+            let path = self.log_path(&full);
             let bytes = match std::fs::read(&path) {
                 Ok(bytes) => bytes,
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
                 Err(source) => return Err(HistoryError::io("reading", &path, source)),
             };
-            let mut log = CheckedLog { full: full.to_owned(), entries: Vec::new(), torn: 0 };
+            let mut log = CheckedLog { full, entries: Vec::new(), torn: 0 };
             for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
                 match reflog::parse(line) {
                     Some(entry) => log.entries.push(entry),
@@ -218,11 +231,6 @@ impl History {
             logs.push(log);
         }
         Ok(logs)
-    }
-
-    /// The name of the log that has every operation.
-    pub fn operations_log(&self) -> &'static str {
-        LOG_REF
     }
 
     /// A commit and the record in it, hashes compared. Of a commit of notes every note is read.

@@ -134,6 +134,25 @@ pub(super) fn parse_commit(bytes: &[u8]) -> Result<CommitObject, GitError> {
     })
 }
 
+/// What an object of these bytes leads to directly.
+fn links(kind: GitKind, bytes: &[u8]) -> Result<Vec<CommitId>, GitError> {
+    let hash = gix::hash::Kind::Sha1;
+    Ok(match kind {
+        GitKind::Blob => Vec::new(),
+        GitKind::Tree => {
+            let tree = gix::objs::TreeRef::from_bytes(bytes, hash).map_err(wrong)?;
+            // A submodule's commit is in another repository.
+            let entries = tree.entries.iter().filter(|entry| !entry.mode.is_commit());
+            entries.map(|entry| ours(entry.oid)).collect()
+        }
+        GitKind::Commit => {
+            let commit = gix::objs::CommitRef::from_bytes(bytes, hash).map_err(wrong)?;
+            std::iter::once(ours(commit.tree())).chain(commit.parents().map(ours)).collect()
+        }
+        GitKind::Tag => vec![ours(gix::objs::TagRef::from_bytes(bytes, hash).map_err(wrong)?.target())],
+    })
+}
+
 impl Git {
     pub(super) fn open(directory: &Path) -> Result<Self, GitError> {
         let packs = packs_changed(directory);
@@ -186,24 +205,7 @@ impl Local {
     /// What an object leads to directly; nothing when it is missing.
     pub(super) fn below(&self, id: &CommitId) -> Result<Vec<CommitId>, GitError> {
         let Some(object) = self.0.try_find_object(theirs(id)).map_err(wrong)? else { return Ok(Vec::new()) };
-        let kind = gix::hash::Kind::Sha1;
-        Ok(match object.kind {
-            GitKind::Blob => Vec::new(),
-            GitKind::Tree => {
-                let entries = gix::objs::TreeRefIter::from_bytes(&object.data, kind);
-                let entries = entries.map(|entry| entry.map(|entry| (entry.mode, ours(entry.oid))));
-                let entries = entries.collect::<Result<Vec<_>, _>>().map_err(wrong)?;
-                // A submodule's commit is in another repository.
-                entries.into_iter().filter(|(mode, _)| !mode.is_commit()).map(|(_, id)| id).collect()
-            }
-            GitKind::Commit => {
-                let commit = gix::objs::CommitRef::from_bytes(&object.data, kind).map_err(wrong)?;
-                std::iter::once(ours(commit.tree())).chain(commit.parents().map(ours)).collect()
-            }
-            GitKind::Tag => {
-                vec![ours(gix::objs::TagRef::from_bytes(&object.data, kind).map_err(wrong)?.target())]
-            }
-        })
+        links(object.kind, &object.data)
     }
 
     pub(super) fn head(&self) -> Result<HeadTarget, GitError> {
@@ -333,21 +335,11 @@ impl Local {
         let mut bytes = Vec::new();
         let found = loose.try_find(&theirs(id), &mut bytes).ok().flatten()?;
         let hash = gix::objs::compute_hash(kind, found.kind, found.data).ok()?;
-        if hash != theirs(id) {
-            return None;
-        }
         match found.kind {
-            GitKind::Commit => {
-                let commit = gix::objs::CommitRef::from_bytes(found.data, kind).ok()?;
-                Some(std::iter::once(commit.tree()).chain(commit.parents()).map(ours).collect())
-            }
-            GitKind::Tree => {
-                let tree = gix::objs::TreeRef::from_bytes(found.data, kind).ok()?;
-                // A submodule's commit is in another repository.
-                let entries = tree.entries.iter().filter(|entry| !entry.mode.is_commit());
-                Some(entries.map(|entry| ours(entry.oid)).collect())
-            }
-            GitKind::Blob | GitKind::Tag => Some(Vec::new()),
+            _ if hash != theirs(id) => None,
+            // What a tag was made of by another program is not judged here.
+            GitKind::Tag => Some(Vec::new()),
+            kind => links(kind, found.data).ok(),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::check::PackedLine;
 use super::operations::{LOG_REF, whole_lines};
 use super::sync::{Replacement, create};
 use super::{Durability, EditError, Expected, HeadTo, History, HistoryError, RefEdit, RefName, Who, reflog};
@@ -49,12 +50,7 @@ impl History {
     /// Takes the lines out of `packed-refs` that are none; the file as it was is kept.
     pub fn mend_packed_refs(&self, aside: &Path) -> Result<(), EditError> {
         let _lock = self.lock()?;
-        self.rewrite_packed_refs(Some(aside), &|line| {
-            let peeled = line.strip_prefix('^').is_some_and(|id| id.parse::<CommitId>().is_ok());
-            let is_ref =
-                |(id, name): (&str, &str)| id.parse::<CommitId>().is_ok() && name.starts_with("refs/");
-            line.starts_with('#') || peeled || line.split_once(' ').is_some_and(is_ref)
-        })
+        self.rewrite_packed_refs(Some(aside), &|line| !matches!(PackedLine::parse(line), PackedLine::Bad))
     }
 
     fn rewrite_packed_refs(

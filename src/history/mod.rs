@@ -66,7 +66,7 @@ pub use error::{GitError, HistoryError};
 pub use head::Head;
 pub use names::{BranchName, ImageName, NameError, RefKind, RefName, TagName};
 pub use notes::{MAX_NOTE_BYTES, Notes};
-pub use operations::{HeadMove, HeadTo, Operation, Purpose, RefMove};
+pub use operations::{HeadMove, HeadTo, LOG_REF, Operation, Purpose, RefMove};
 pub use pack::Packed;
 pub use reflog::ReflogEntry;
 pub use resolve::{ResolveError, RevisionSet};

@@ -21,7 +21,7 @@ use super::{BranchName, Durability, History, HistoryError, RefKind, RefName, Ref
 use crate::object::{CommitId, OperationId};
 
 /// The ref whose log it is. It stays at the first commit that an operation had to do with, for Git keeps no log of a ref that is not there.
-pub(super) const LOG_REF: &str = "refs/treebox/operations";
+pub const LOG_REF: &str = "refs/treebox/operations";
 /// How much of the log's end is read first to find the newest record, in bytes.
 const TAIL_BYTES: u64 = 8 << 10;
 
@@ -302,32 +302,22 @@ impl Line {
     }
 }
 
-/// The complete records of a log, oldest first. What is torn or strange is passed over, as Git does.
+/// The complete records of a log, oldest first.
 pub(super) fn parse(bytes: &[u8]) -> Vec<Operation> {
-    let mut operations = Vec::new();
-    let mut begun: Vec<Line> = Vec::new();
-    for line in bytes.split(|byte| *byte == b'\n').filter_map(Line::parse) {
-        if line.at == 1 {
-            begun.clear();
-        } else if begun.last().is_none_or(|last| last.id != line.id || last.at + 1 != line.at) {
-            begun.clear();
-            continue;
-        }
-        begun.push(line);
-        if begun.last().is_some_and(|last| last.at == last.count) {
-            operations.push(operation(&begun));
-            begun.clear();
-        }
-    }
-    operations
+    records(bytes).iter().map(|record| operation(record)).collect()
 }
 
 /// The lines of a log that belong to complete records, as they are.
 pub(super) fn whole_lines(bytes: &[u8]) -> Vec<u8> {
+    records(bytes).into_iter().flatten().flat_map(|(_, text)| [text, b"\n"].concat()).collect()
+}
+
+/// The lines of complete records. What is torn or strange is passed over, as Git does.
+fn records(bytes: &[u8]) -> Vec<Vec<(Line, &[u8])>> {
     let mut whole = Vec::new();
     let mut begun: Vec<(Line, &[u8])> = Vec::new();
-    for (line, text) in bytes.split(|byte| *byte == b'\n').filter_map(|text| Some((Line::parse(text)?, text)))
-    {
+    for text in bytes.split(|byte| *byte == b'\n') {
+        let Some(line) = Line::parse(text) else { continue };
         if line.at == 1 {
             begun.clear();
         } else if begun.last().is_none_or(|(last, _)| last.id != line.id || last.at + 1 != line.at) {
@@ -337,15 +327,16 @@ pub(super) fn whole_lines(bytes: &[u8]) -> Vec<u8> {
         let is_last = line.at == line.count;
         begun.push((line, text));
         if is_last {
-            whole.extend(begun.drain(..).flat_map(|(_, text)| [text, b"\n"].concat()));
+            whole.push(std::mem::take(&mut begun));
         }
     }
     whole
 }
 
-fn operation(lines: &[Line]) -> Operation {
-    let first = &lines[0];
-    let refs = lines.iter().filter(|line| !line.name.starts_with("HEAD:")).map(|line| RefMove {
+fn operation(record: &[(Line, &[u8])]) -> Operation {
+    let lines = || record.iter().map(|(line, _)| line);
+    let first = &record[0].0;
+    let refs = lines().filter(|line| !line.name.starts_with("HEAD:")).map(|line| RefMove {
         full: line.name.clone(),
         old: line.entry.old,
         new: line.entry.new,
@@ -356,6 +347,6 @@ fn operation(lines: &[Line]) -> Operation {
         message: first.message.clone(),
         time_seconds: first.entry.time_seconds,
         refs: refs.collect(),
-        head: lines.iter().find_map(Line::head),
+        head: lines().find_map(Line::head),
     }
 }

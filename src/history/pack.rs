@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::git::{OldValue, Step};
+use super::git::{Local, OldValue, Step};
 use super::journal::Lock;
 use super::{EditError, History, HistoryError, RefKind, Who, sync};
 use crate::object::CommitId;
@@ -141,23 +141,27 @@ impl History {
         if ids.is_empty() || loose.is_empty() && packs.len() < 2 {
             return Ok(Packed::default());
         }
-        let directory = self.directory.join("objects/pack");
-        let made = git.write_pack(&ids, &directory).map_err(failed)?;
-        for path in made.iter().chain([&directory]) {
-            self.synced(sync::path(path), path)?;
-        }
+        let made = self.write_pack(&git, &ids)?;
         for id in loose {
             remove(&self.loose_path(id))?;
         }
         for index in packs.iter().filter(|index| !made.contains(index)) {
-            // Git uses no pack without an index, so the index goes first.
-            for extension in ["idx", "rev", "bitmap", "pack"] {
-                remove(&index.with_extension(extension))?;
-            }
+            remove_pack(index)?;
         }
         // An object that is missed makes the library look for packs anew; writing asks without looking.
         let _ = git.has_commit(&ids[0]);
         Ok(Packed { objects: ids.len(), packs: packs.len() })
+    }
+
+    /// Writes objects into a new pack, on disk when this returns; gives its files.
+    pub(super) fn write_pack(&self, git: &Local, ids: &[CommitId]) -> Result<Vec<PathBuf>, HistoryError> {
+        let directory = self.directory.join("objects/pack");
+        let made = git.write_pack(ids, &directory);
+        let made = made.map_err(|source| self.git_error("packing objects", source))?;
+        for path in made.iter().chain([&directory]) {
+            self.synced(sync::path(path), path)?;
+        }
+        Ok(made)
     }
 
     pub(super) fn loose_path(&self, id: &CommitId) -> PathBuf {
@@ -208,6 +212,14 @@ pub(super) fn entries(directory: &Path) -> Result<Vec<PathBuf>, HistoryError> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(source) => Err(failed(source)),
     }
+}
+
+/// Removes a pack by its index.
+pub(super) fn remove_pack(index: &Path) -> Result<(), HistoryError> {
+    // Git uses no pack without an index, so the index goes first.
+    ["idx", "rev", "bitmap", "pack"]
+        .into_iter()
+        .try_for_each(|extension| remove(&index.with_extension(extension)))
 }
 
 pub(super) fn remove(path: &Path) -> Result<(), HistoryError> {

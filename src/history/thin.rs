@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::operations::LOG_REF;
-use super::pack::{entries, remove};
+use super::pack::{entries, remove, remove_pack};
 use super::sync::{self, Replacement};
 use super::{Durability, EditError, History, HistoryError, reflog};
 use crate::object::CommitId;
@@ -168,7 +168,7 @@ impl History {
     }
 
     /// The full names of refs that have a log.
-    fn logs(&self) -> Result<Vec<String>, HistoryError> {
+    pub(super) fn logs(&self) -> Result<Vec<String>, HistoryError> {
         let root = self.directory.join("logs");
         let mut found = Vec::new();
         let mut todo = vec![root.clone()];
@@ -238,10 +238,7 @@ impl History {
         }
         for (index, ids) in packs.iter().filter(|(index, _)| !made.contains(index)) {
             objects.extend(ids.iter().filter(|id| !kept.contains(*id)));
-            // Git uses no pack without an index, so the index goes first.
-            for extension in ["idx", "rev", "bitmap", "pack"] {
-                remove(&index.with_extension(extension))?;
-            }
+            remove_pack(index)?;
         }
         for derived in ["objects/info/commit-graph", "objects/info/packs", "objects/pack/multi-pack-index"] {
             // Git makes them anew; they would name what is gone.
@@ -268,13 +265,7 @@ impl History {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        let directory = self.directory.join("objects/pack");
-        let made = self.git.local().write_pack(&ids, &directory);
-        let made = made.map_err(|source| self.git_error("packing objects", source))?;
-        for path in made.iter().chain([&directory]) {
-            self.synced(sync::path(path), path)?;
-        }
-        Ok(made)
+        self.write_pack(&self.git.local(), &ids)
     }
 
     /// What refs name, tags among them, and what logs lead to.

@@ -57,18 +57,21 @@ impl Index {
                 "SELECT chain, rules, tree, digest, diff_id, size_bytes, media_type FROM chain
                  WHERE chain = ?1 AND rules = ?2",
             )?
-            .query_row(params![chain, rules], |row| {
-                Ok(ChainRecord {
-                    chain: row.get(0)?,
-                    rules: row.get(1)?,
-                    tree: TreeId::from_bytes(row.get(2)?),
-                    digest: row.get(3)?,
-                    diff_id: row.get(4)?,
-                    size_bytes: uint(row, 5)?,
-                    media_type: row.get(6)?,
-                })
-            })
+            .query_row(params![chain, rules], record)
             .optional()
         })
     }
+}
+
+/// Reads a row of all columns.
+pub(super) fn record(row: &rusqlite::Row<'_>) -> rusqlite::Result<ChainRecord> {
+    Ok(ChainRecord {
+        chain: row.get(0)?,
+        rules: row.get(1)?,
+        tree: TreeId::from_bytes(row.get(2)?),
+        digest: row.get(3)?,
+        diff_id: row.get(4)?,
+        size_bytes: uint(row, 5)?,
+        media_type: row.get(6)?,
+    })
 }

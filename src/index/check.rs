@@ -2,23 +2,17 @@
 
 use rusqlite::params;
 
-use super::{ChainRecord, CommitFact, Index, IndexError, Location, uint};
-use crate::object::{CommitId, StateId, TreeId};
+use super::{ChainRecord, CommitFact, Index, IndexError, KnownObject, uint};
+use crate::object::{CommitId, StateId};
 
 impl Index {
     /// Calls `visit` for every packed object that is known.
-    pub fn each_object(&self, visit: &mut dyn FnMut([u8; 32], Location)) -> Result<(), IndexError> {
+    pub fn each_object(&self, visit: &mut dyn FnMut(KnownObject)) -> Result<(), IndexError> {
         self.read("going through the objects", |db| {
             let mut statement = db.prepare("SELECT id, kind, segment, start, len FROM object")?;
             let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {
-                let location = Location {
-                    kind: row.get(1)?,
-                    segment: row.get(2)?,
-                    offset: uint(row, 3)?,
-                    len: row.get(4)?,
-                };
-                visit(row.get(0)?, location);
+                visit(super::collect::known_object(row)?);
             }
             Ok(())
         })
@@ -45,17 +39,7 @@ impl Index {
     pub fn chains(&self) -> Result<Vec<ChainRecord>, IndexError> {
         self.read("going through the layers of images", |db| {
             db.prepare("SELECT chain, rules, tree, digest, diff_id, size_bytes, media_type FROM chain")?
-                .query_map([], |row| {
-                    Ok(ChainRecord {
-                        chain: row.get(0)?,
-                        rules: row.get(1)?,
-                        tree: TreeId::from_bytes(row.get(2)?),
-                        digest: row.get(3)?,
-                        diff_id: row.get(4)?,
-                        size_bytes: uint(row, 5)?,
-                        media_type: row.get(6)?,
-                    })
-                })?
+                .query_map([], super::chains::record)?
                 .collect()
         })
     }

@@ -195,7 +195,7 @@ pub(super) fn forget_runs(db: &Connection, seqs: &[i64]) -> rusqlite::Result<()>
     Ok(())
 }
 
-fn known_object(row: &rusqlite::Row<'_>) -> rusqlite::Result<KnownObject> {
+pub(super) fn known_object(row: &rusqlite::Row<'_>) -> rusqlite::Result<KnownObject> {
     Ok(KnownObject {
         id: row.get(0)?,
         kind: row.get(1)?,

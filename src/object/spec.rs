@@ -137,6 +137,15 @@ impl Program {
 }
 
 impl CommandSpec {
+    /// The blobs that the command is given: standard input and files.
+    pub fn blobs(&self) -> impl Iterator<Item = BlobId> {
+        let files = self.injected.iter().filter_map(|file| match file.node {
+            InjectedNode::File(blob) => Some(blob),
+            _ => None,
+        });
+        self.stdin.into_iter().chain(files)
+    }
+
     /// The canonical bytes.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Writer::new(MAGIC);

@@ -6,8 +6,8 @@ use super::objects::Found;
 use super::refs::{Refs, count};
 use super::walk::Walked;
 use super::{DamageKind, Pass};
-use crate::index::{ChainRecord, CommitFact, Index, IndexError, LayerRecord, Location, OutputRecord};
-use crate::object::{BlobId, CommandSpec, InjectedNode, StateId, TreeId};
+use crate::index::{ChainRecord, CommitFact, Index, IndexError, KnownObject, LayerRecord, OutputRecord};
+use crate::object::{BlobId, CommandSpec, StateId, TreeId};
 use crate::store::Located;
 use crate::store::check::{SegmentFlaw, lies_at};
 
@@ -19,7 +19,7 @@ const RUNS_AT_ONCE: usize = 1000;
 pub(super) struct Facts {
     /// Whether there is one that can be read.
     pub(super) known: bool,
-    objects: Vec<([u8; 32], Location)>,
+    objects: Vec<KnownObject>,
     segments: Vec<(u32, u64)>,
     pub(super) commits: Vec<CommitFact>,
     chains: Vec<ChainRecord>,
@@ -74,7 +74,7 @@ impl Pass<'_> {
     fn read_facts(&mut self, index: &Index, facts: &mut Facts) -> Result<(), IndexError> {
         // Marks first: what is entered meanwhile is above them.
         facts.segments = index.segments()?;
-        index.each_object(&mut |id, location| facts.objects.push((id, location)))?;
+        index.each_object(&mut |object| facts.objects.push(object))?;
         facts.commits = index.commit_facts()?;
         facts.chains = index.chains()?;
         facts.layers = index.layers()?;
@@ -93,11 +93,7 @@ impl Pass<'_> {
                 }
                 match CommandSpec::decode(&run.spec) {
                     Ok(spec) => {
-                        facts.blobs.extend(spec.stdin);
-                        facts.blobs.extend(spec.injected.iter().filter_map(|file| match file.node {
-                            InjectedNode::File(blob) => Some(blob),
-                            _ => None,
-                        }));
+                        facts.blobs.extend(spec.blobs());
                     }
                     Err(error) => {
                         let detail = format!("the command of `{}` cannot be read: {error}", run.command);
@@ -159,11 +155,11 @@ impl Pass<'_> {
         }
         let mut wrong: BTreeMap<u32, usize> = BTreeMap::new();
         let mut known: HashSet<[u8; 32]> = HashSet::with_capacity(facts.objects.len());
-        for (id, row) in &facts.objects {
-            known.insert(*id);
+        for row in &facts.objects {
+            known.insert(row.id);
             let place = Located { segment: row.segment, offset: row.offset, len: row.len };
-            let is_there = found.segments.get(id).is_some_and(|(kind, at)| {
-                kind.code() == row.kind && (at == place || lies_at(self.layout, kind, id, place))
+            let is_there = found.segments.get(&row.id).is_some_and(|(kind, at)| {
+                kind.code() == row.kind && (at == place || lies_at(self.layout, kind, &row.id, place))
             });
             let in_damage = damaged
                 .iter()

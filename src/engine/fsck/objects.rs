@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{DamageKind, Pass};
+use crate::engine::explore::at_once;
 use crate::object::BlobId;
 use crate::store::check::{BlobFiles, BlobState, SegmentFlaw, Segments, check_blob, tail_is_torn};
 use crate::store::{ObjectKind, Store};
@@ -102,18 +103,14 @@ impl Pass<'_> {
         let (next, done) = (AtomicUsize::new(0), AtomicU64::new(0));
         let bad = Mutex::new(HashMap::new());
         let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
-        std::thread::scope(|scope| {
-            for _ in 0..threads {
-                scope.spawn(|| {
-                    while let Some(id) = todo.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        let state = check_blob(self.layout, id);
-                        if state != BlobState::Sound {
-                            bad.lock().unwrap_or_else(PoisonError::into_inner).insert(*id, state);
-                        }
-                        let len = files.blobs[id].len;
-                        self.hear("blobs", done.fetch_add(len, Ordering::Relaxed) + len, total);
-                    }
-                });
+        at_once(threads, todo.len(), || {
+            while let Some(id) = todo.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let state = check_blob(self.layout, id);
+                if state != BlobState::Sound {
+                    bad.lock().unwrap_or_else(PoisonError::into_inner).insert(*id, state);
+                }
+                let len = files.blobs[id].len;
+                self.hear("blobs", done.fetch_add(len, Ordering::Relaxed) + len, total);
             }
         });
         if !self.known.again {

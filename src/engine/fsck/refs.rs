@@ -8,7 +8,7 @@ use super::{DamageKind, Pass, Reach, Reached, Severity};
 use crate::disk::Durability;
 use crate::engine::image_record;
 use crate::history::{
-    CheckedLog, CommitFlaw, HeadFound, History, HistoryError, Options, RefKind, RefName, RefTip,
+    CheckedLog, CommitFlaw, HeadFound, History, HistoryError, LOG_REF, Options, RefKind, RefName, RefTip,
 };
 use crate::object::{CommitId, StateId, TreeId};
 use crate::oci::ImageFacts;
@@ -70,7 +70,7 @@ impl Pass<'_> {
         self.torn_logs(&history, &logs);
         let mut waiting = self.tips(&history);
         self.follow(&history, &mut waiting, Reach::Named, &mut refs);
-        let mut waiting = log_tips(&history, &logs);
+        let mut waiting = log_tips(&logs);
         self.follow(&history, &mut waiting, Reach::Logged, &mut refs);
         self.checked.commits = refs.commits.len() as u64;
         self.git_leftovers(&history);
@@ -215,7 +215,7 @@ impl Pass<'_> {
 
     fn torn_logs(&mut self, history: &History, logs: &[CheckedLog]) {
         for log in logs {
-            let is_operations = log.full == history.operations_log();
+            let is_operations = log.full == LOG_REF;
             let mut torn = log.torn;
             if is_operations && torn == 0 {
                 // A line may be sound for Git and belong to no whole record.
@@ -267,11 +267,11 @@ impl Pass<'_> {
 }
 
 /// Where logs lead that no ref does: the newest lines first.
-fn log_tips(history: &History, logs: &[CheckedLog]) -> VecDeque<Waiting> {
+fn log_tips(logs: &[CheckedLog]) -> VecDeque<Waiting> {
     let mut waiting = VecDeque::new();
     for log in logs {
         let is_state = log.full == "HEAD"
-            || log.full == history.operations_log()
+            || log.full == LOG_REF
             || RefKind::OF_STATES.iter().any(|kind| log.full.starts_with(kind.prefix()));
         // The log of all operations moves notes as well.
         let is_notes = |entry_message: &str| entry_message.contains(RefKind::Notes.prefix());

@@ -9,7 +9,7 @@ use crate::engine::image_record;
 use crate::engine::naming::said_in;
 use crate::history::{Logged, RefKind, Tips};
 use crate::index::{KnownObject, RunHold};
-use crate::object::{CommandSpec, CommitId, InjectedNode, StateId};
+use crate::object::{CommandSpec, CommitId, StateId};
 use crate::store::Leased;
 
 /// Runs that are read at a time.
@@ -332,11 +332,7 @@ fn run_keeps(run: &RunHold, recorded: bool) -> Vec<Root> {
         // One that changed nothing is as good as its parent: it lasts as long as that, and does not keep it.
         kept.push((Thing::State(run.result), why.clone()));
         if let Ok(spec) = CommandSpec::decode(&run.spec) {
-            let brought = spec.injected.iter().filter_map(|one| match one.node {
-                InjectedNode::File(blob) => Some(blob),
-                _ => None,
-            });
-            kept.extend(brought.chain(spec.stdin).map(|blob| (Thing::Blob(blob), why.clone())));
+            kept.extend(spec.blobs().map(|blob| (Thing::Blob(blob), why.clone())));
         }
     }
     kept
