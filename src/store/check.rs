@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::Layout;
@@ -84,28 +84,19 @@ impl Segments {
             }
         };
         self.bytes += end;
-        let mut head = [0; HEAD.len()];
-        let start = match file.read_exact_at(&mut head, 0) {
-            // A head that is torn: the segment never held a record.
-            Err(_) => 0,
-            Ok(()) => HEAD.len() as u64,
-        };
-        if start > 0 && &head != HEAD {
+        let start = segment::records_begin(&file).unwrap_or_else(|| {
             self.flaws.push(SegmentFlaw::Magic { segment });
-        }
+            HEAD.len() as u64
+        });
         let mut flaws = Vec::new();
-        let sound = if start == 0 {
-            0
-        } else {
-            scan(&file, start, end, &mut |piece| match piece {
-                Piece::Record { kind, id, offset, len } => {
-                    self.places.insert(id, (kind, Located { segment, offset, len }));
-                }
-                Piece::Damage { start, end, was } => {
-                    flaws.push(SegmentFlaw::Record { segment, start, end, was });
-                }
-            })
-        };
+        let sound = scan(&file, start, end, &mut |piece| match piece {
+            Piece::Record { kind, id, offset, len } => {
+                self.places.insert(id, (kind, Located { segment, offset, len }));
+            }
+            Piece::Damage { start, end, was } => {
+                flaws.push(SegmentFlaw::Record { segment, start, end, was });
+            }
+        });
         if sound < end {
             let was = segment::record_head_at(&file, sound)
                 .filter(|(_, len, _)| sound + segment::RECORD_HEAD_BYTES + u64::from(*len) <= end)

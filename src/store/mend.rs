@@ -23,7 +23,7 @@ pub fn rewrite_segment(
     let next = segment::segments(layout)?.last().map_or(1, |last| last + 1);
     let (mut bytes, mut placed) = (HEAD.to_vec(), Vec::new());
     let mut failed = None;
-    scan(&file, (HEAD.len() as u64).min(len), len, &mut |piece| {
+    scan(&file, HEAD.len() as u64, len, &mut |piece| {
         let Piece::Record { kind, id, offset, len } = piece else { return };
         let at = bytes.len();
         let whole = RECORD_HEAD_BYTES as usize + len as usize;
@@ -55,10 +55,8 @@ pub fn cut_tail(layout: &Layout, number: u32, aside: &Path) -> Result<u64, Store
     let failed = |error| DiskError::new("cut", &path, error);
     let file = OpenOptions::new().read(true).write(true).open(&path).map_err(failed)?;
     let len = file.metadata().map_err(failed)?.len();
-    let end = match len < HEAD.len() as u64 {
-        true => 0,
-        false => scan(&file, HEAD.len() as u64, len, &mut |_| {}),
-    };
+    let start = segment::records_begin(&file).unwrap_or(HEAD.len() as u64);
+    let end = scan(&file, start, len, &mut |_| {});
     let mut tail = vec![0; usize::try_from(len - end).unwrap_or(0)];
     std::os::unix::fs::FileExt::read_exact_at(&file, &mut tail, end).map_err(failed)?;
     let mut kept = crate::disk::create_new(aside)?;

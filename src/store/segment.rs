@@ -189,30 +189,36 @@ pub(super) fn catch_up_segment(
     }
     let path = path_of(layout, segment);
     let file = File::open(&path).map_err(|error| DiskError::new("open", &path, error))?;
-    let mut at = known;
-    if at == 0 {
-        let mut head = [0; 8];
-        if file.read_exact_at(&mut head, 0).is_err() {
-            // The head itself is torn: the segment never held a record.
-            return Ok(0);
-        }
-        if head == [0; 8] {
-            // A power cut kept the room and not the bytes, none of which was synced: head and records are one write.
-            return Ok(0);
-        }
-        if &head != HEAD {
-            return Err(StoreError::Segment { segment, reason: "unknown magic or version".into() });
-        }
-        at = HEAD.len() as u64;
-    }
+    let start = match known {
+        0 => records_begin(&file)
+            .ok_or_else(|| StoreError::Segment { segment, reason: "unknown magic or version".into() })?,
+        known => known,
+    };
     let mut placed = Vec::new();
-    let at = scan(&file, at, len, &mut |piece| {
+    let at = scan(&file, start, len, &mut |piece| {
         if let Piece::Record { kind, id, offset, len } = piece {
             placed.push(Placed { id, kind, located: Located { segment, offset, len } });
         }
     });
+    if at == 0 {
+        return Ok(0);
+    }
     catalog.record(segment, at, &placed).map_err(StoreError::Catalog)?;
     Ok(at)
+}
+
+/// From where records are looked for; `None` when it does not begin as a segment does.
+///
+/// From 0 where a power cut took the head: it wrote the name and not the bytes, or kept room for them and filled it with zeros. Head and
+/// first record are one write, so nothing of that was synced; what was written later may be there.
+pub(super) fn records_begin(file: &File) -> Option<u64> {
+    let mut head = [0; HEAD.len()];
+    match file.read_exact_at(&mut head, 0) {
+        Ok(()) if &head == HEAD => Some(HEAD.len() as u64),
+        Ok(()) if head == [0; HEAD.len()] => Some(0),
+        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Some(0),
+        _ => None,
+    }
 }
 
 /// The head of the record at an offset, whatever its payload is like: kind, length of the payload, id.

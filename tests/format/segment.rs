@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use treebox::disk::Durability;
 use treebox::object::{SourceError, State, StateId, Tree, TreeId, TreeSink};
+use treebox::store::check::{SegmentFlaw, Segments};
 use treebox::store::{Catalog, Layout, Located, Placed, Store};
 
 use super::vector::Vector;
@@ -119,6 +120,43 @@ fn a_flipped_bit_of_a_record_is_never_read_as_the_object() {
         bytes[at] ^= 0x10;
         fs::write(segment_of(dir.path()), &bytes).unwrap();
         assert!(store.state(&state).is_err(), "the flipped byte {at} was not noticed");
+    }
+}
+
+#[test]
+fn a_segment_of_which_a_power_cut_kept_the_room_only_loses_nothing_that_lies_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let (tree, state) = filled(dir.path());
+    let whole = fs::read(segment_of(dir.path())).unwrap();
+    let first_end = 8 + 37 + every_kind().encode().unwrap().1.len();
+    let layout = Layout::open_or_create(dir.path()).unwrap();
+    for zeros in [8, 50, first_end, first_end + 1, whole.len()] {
+        let mut bytes = whole.clone();
+        bytes[..zeros].fill(0);
+        fs::write(segment_of(dir.path()), &bytes).unwrap();
+        let (has_tree, has_state) = (zeros == 8, zeros <= first_end);
+        let found = Segments::read(&layout);
+        let flaw = match has_state {
+            true => {
+                let end = if has_tree { 8 } else { first_end as u64 };
+                SegmentFlaw::Record { segment: 1, start: 0, end, was: None }
+            }
+            false => SegmentFlaw::Tail { segment: 1, start: 0, end: whole.len() as u64, was: None },
+        };
+        assert_eq!(found.flaws(), [flaw], "{zeros} zeros");
+        let store = open(dir.path()).unwrap();
+        assert_eq!(store.has_packed(tree.as_bytes()).unwrap(), has_tree, "{zeros} zeros");
+        assert_eq!(store.has_packed(state.as_bytes()).unwrap(), has_state, "{zeros} zeros");
+        // The next writer begins anew where nothing is sound, and behind what is.
+        let mut batch = store.batch().unwrap();
+        let (other, bytes) = Tree::default().encode().unwrap();
+        batch.put_tree(other, bytes).unwrap();
+        batch.commit().unwrap();
+        let again = open(dir.path()).unwrap();
+        assert_eq!(again.directory(&other).unwrap(), Tree::default(), "{zeros} zeros");
+        assert_eq!(again.has_packed(tree.as_bytes()).unwrap(), has_tree, "{zeros} zeros");
+        assert_eq!(again.has_packed(state.as_bytes()).unwrap(), has_state, "{zeros} zeros");
+        assert_eq!(Segments::read(&layout).flaws().is_empty(), !has_state, "{zeros} zeros");
     }
 }
 
