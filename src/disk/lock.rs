@@ -70,13 +70,22 @@ impl FileLock {
                 Err((_, Errno::EINTR)) => continue,
                 Err((_, errno)) => return Err(DiskError::new("lock", path, errno)),
             };
-            // A sweeper may have removed the file between the open and the lock: then the lock guards nothing.
-            let mine = held.metadata().context("look at", path)?.ino();
-            match std::fs::symlink_metadata(path) {
-                Ok(now) if now.ino() == mine => return Ok(Some(Self(held))),
-                _ if create => {}
-                _ => return Ok(None),
+            if is_named(&held, path)? {
+                return Ok(Some(Self(held)));
+            }
+            if !create {
+                return Ok(None);
             }
         }
+    }
+}
+
+/// Whether a path still leads to a file that was locked: one that was removed between the open and the lock guards nothing.
+pub(super) fn is_named(file: &File, path: &Path) -> Result<bool, DiskError> {
+    let file = file.metadata().context("look at", path)?;
+    match std::fs::symlink_metadata(path) {
+        Ok(named) => Ok((named.dev(), named.ino()) == (file.dev(), file.ino())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(DiskError::new("look at", path, error)),
     }
 }

@@ -14,6 +14,7 @@ use nix::fcntl::{Flock, FlockArg};
 
 use super::error::{Context, DiskError};
 use super::file::create_dir_all_private;
+use super::lock::is_named;
 
 /// The second line of a file whose owner did what it was there for.
 const DONE: &str = "done";
@@ -73,7 +74,6 @@ impl Turn {
             };
             match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
                 Ok(held) => {
-                    // Removed between the open and the lock, it guards nothing.
                     if let Some(turn) = Self::begin(held, path)? {
                         return Ok(Asked::Mine(turn));
                     }
@@ -89,14 +89,10 @@ impl Turn {
 
     /// Takes a file that was locked; `None` when it has no name any more.
     fn begin(held: Flock<File>, path: &Path) -> Result<Option<Self>, DiskError> {
-        let found = held.metadata().context("look at", path)?;
-        match std::fs::symlink_metadata(path) {
-            Ok(named) if named.ino() == found.ino() && named.dev() == found.dev() => {}
-            Ok(_) => return Ok(None),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(DiskError::new("look at", path, error)),
+        if !is_named(&held, path)? {
+            return Ok(None);
         }
-        if found.len() > 0 {
+        if held.metadata().context("look at", path)?.len() > 0 {
             // Of an owner that was killed; what it wrote last does not count.
             held.set_len(0).context("empty", path)?;
         }

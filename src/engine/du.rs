@@ -314,10 +314,7 @@ impl Core {
     /// What all blobs, trees and states take.
     fn objects_bytes(&self) -> Result<u64> {
         let mut sum = 0;
-        self.store.each_blob(&mut |blob| {
-            sum += blob.disk_bytes;
-            true
-        })?;
+        self.store.each_blob(&mut |_, file| sum += file.disk_bytes)?;
         self.each_known_object(&mut |object| sum += record_bytes(u64::from(object.len)))?;
         Ok(sum)
     }

@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::Read;
-use std::os::unix::fs::MetadataExt;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::Layout;
 use super::scan::{Piece, scan};
 use super::segment::{self, Catalog, HEAD, Located, ObjectKind, Placed};
+use super::sweep::BlobFile;
 use crate::object::{BlobHasher, BlobId, SourceError};
 
 const READ_BUFFER_BYTES: usize = 256 * 1024;
@@ -166,17 +166,6 @@ impl Catalog for Segments {
     }
 }
 
-/// The file of a blob.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BlobFile {
-    /// How many bytes it has.
-    pub len: u64,
-    /// Its inode.
-    pub inode: u64,
-    /// How many names its inode has.
-    pub links: u64,
-}
-
 /// What lies in `objects/` besides segments.
 #[derive(Debug, Default)]
 pub struct BlobFiles {
@@ -213,10 +202,9 @@ impl BlobFiles {
         let id = format!("{shard}{rest}").parse::<BlobId>().ok().filter(|_| rest.len() == 62);
         match (id, std::fs::symlink_metadata(&path)) {
             (Some(id), Ok(meta)) if meta.is_file() => {
-                let file = BlobFile { len: meta.len(), inode: meta.ino(), links: meta.nlink() };
-                self.blobs.insert(id, file);
+                self.blobs.insert(id, BlobFile::of(&meta));
             }
-            (_, Err(error)) if error.kind() == std::io::ErrorKind::NotFound => {}
+            (_, Err(error)) if error.kind() == io::ErrorKind::NotFound => {}
             (_, Err(error)) => self.unreadable.push((path, error.to_string())),
             _ => self.strange.push(path),
         }
@@ -255,26 +243,31 @@ pub enum BlobState {
 
 /// Reads a blob's file and says whether it is what its name says. Memory is bounded.
 pub fn check_blob(layout: &Layout, id: &BlobId) -> BlobState {
-    let mut file = match File::open(layout.blob(id)) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return BlobState::Missing,
-        Err(error) => return BlobState::Unreadable(error.to_string()),
-    };
+    match hash(&layout.blob(id)) {
+        Ok((found, _)) if found == *id => BlobState::Sound,
+        Ok((_, len)) => BlobState::Flipped(len),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => BlobState::Missing,
+        Err(error) => BlobState::Unreadable(error.to_string()),
+    }
+}
+
+/// The id that a file's bytes have as a blob, and how many they are.
+pub(super) fn hash(path: &Path) -> io::Result<(BlobId, u64)> {
+    let mut file = File::open(path)?;
     let mut hasher = BlobHasher::new();
     let mut buffer = vec![0; READ_BUFFER_BYTES];
     let mut len = 0;
     loop {
         match file.read(&mut buffer) {
-            Ok(0) => break,
+            Ok(0) => return Ok((hasher.finish(), len)),
             Ok(count) => {
                 hasher.update(&buffer[..count]);
                 len += count as u64;
             }
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return BlobState::Unreadable(error.to_string()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
-    if hasher.finish() == *id { BlobState::Sound } else { BlobState::Flipped(len) }
 }
 
 /// Whether a segment's tail is torn now that nobody appends to it: the lock is waited for. `None` when it cannot be told.

@@ -8,7 +8,7 @@
 //! A compacted segment's records are on disk and in the catalog before the segment goes. What was taken away may come back when the power fails or
 //! the catalog is lost: an object that nothing needs, which is taken away again.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
@@ -20,17 +20,31 @@ use crate::object::BlobId;
 /// Records that are copied at a time, in bytes.
 const COPY_BYTES: usize = 8 << 20;
 
-/// A blob's file.
+/// The file of a blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BlobFile {
-    /// Which blob.
-    pub id: BlobId,
+    /// How many bytes it has.
+    pub len: u64,
     /// What it takes on disk, in bytes.
     pub disk_bytes: u64,
     /// How many names the file has, in layers among others.
     pub links: u64,
     /// Its inode.
     pub inode: u64,
+    /// When it last changed (`ctime`), in seconds since 1970.
+    pub changed_seconds: i64,
+}
+
+impl BlobFile {
+    pub(super) fn of(stat: &Metadata) -> Self {
+        Self {
+            len: stat.len(),
+            disk_bytes: stat.blocks() * 512,
+            links: stat.nlink(),
+            inode: stat.ino(),
+            changed_seconds: stat.ctime(),
+        }
+    }
 }
 
 /// Up to where the segments have been read.
@@ -51,7 +65,7 @@ pub struct Compacted {
 
 impl Store {
     /// Visits every blob's file, directory by directory.
-    pub fn each_blob(&self, visit: &mut dyn FnMut(BlobFile) -> bool) -> Result<(), StoreError> {
+    pub fn each_blob(&self, visit: &mut dyn FnMut(BlobId, BlobFile)) -> Result<(), StoreError> {
         for first in 0..=u8::MAX {
             let shard = format!("{first:02x}");
             let dir = self.layout.objects().join(&shard);
@@ -69,10 +83,8 @@ impl Store {
                     Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
                     stat => stat.map_err(|error| DiskError::new("look at", entry.path(), error))?,
                 };
-                let file =
-                    BlobFile { id, disk_bytes: stat.blocks() * 512, links: stat.nlink(), inode: stat.ino() };
-                if !visit(file) {
-                    return Ok(());
+                if stat.is_file() {
+                    visit(id, BlobFile::of(&stat));
                 }
             }
         }

@@ -250,11 +250,10 @@ impl Core {
     ) -> Result<()> {
         (done.blobs, done.blob_bytes) = (0, 0);
         let mut all: Vec<(BlobId, u64)> = Vec::new();
-        self.store.each_blob(&mut |blob| {
-            if !plan.marks.blobs.contains(blob.id.as_bytes()) {
-                all.push((blob.id, blob.disk_bytes));
+        self.store.each_blob(&mut |id, file| {
+            if !plan.marks.blobs.contains(id.as_bytes()) {
+                all.push((id, file.disk_bytes));
             }
-            true
         })?;
         all.reverse();
         while !all.is_empty() {

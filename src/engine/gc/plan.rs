@@ -120,12 +120,11 @@ impl Core {
             &std::fs::metadata(self.layout().objects())
                 .map_err(|error| Error::disk("look at", self.layout().objects(), error))?,
         );
-        self.store.each_blob(&mut |blob| {
-            blob_bytes += blob.disk_bytes;
-            if blob.links > 1 {
-                counted.insert((device, blob.inode));
+        self.store.each_blob(&mut |_, file| {
+            blob_bytes += file.disk_bytes;
+            if file.links > 1 {
+                counted.insert((device, file.inode));
             }
-            true
         })?;
         let StoreSize { originals, layers, caches, segments, .. } = plan.before;
         let fixed = plan.before.total() - originals - layers - caches - segments - blob_bytes;
@@ -381,12 +380,11 @@ impl Core {
             }
         })?;
         let Plan { marks, blobs, blob_bytes, .. } = plan;
-        Ok(self.store.each_blob(&mut |blob| {
-            if !marks.blobs.contains(blob.id.as_bytes()) {
+        Ok(self.store.each_blob(&mut |id, file| {
+            if !marks.blobs.contains(id.as_bytes()) {
                 *blobs += 1;
-                *blob_bytes += blob.disk_bytes;
+                *blob_bytes += file.disk_bytes;
             }
-            true
         })?)
     }
 
